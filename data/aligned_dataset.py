@@ -1,0 +1,227 @@
+"""Label maps and photos (or any two kinds of picture) that belong together by name."""
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data.image_files import image_size, list_images, read_image, read_label
+from data.transforms import Preprocess
+from util.errors import UserError, first_few
+
+CHECKED_HEADERS, CHECKED_LABELS = 2000, 200  # what is looked at before the start; the rest when it is its turn
+
+
+class AlignedDataset(torch.utils.data.Dataset):
+    """<phase>_label, <phase>_img, <phase>_inst and <phase>_feat of a data root (<phase>_A and _B with --label_nc 0).
+
+    dataset[i] or dataset[(epoch, i)] gives a dict:
+        label: (1, H, W) uint8 or int32 class ids; with --label_nc 0 a float32 picture (input_nc, H, W) in [-1, 1]
+        inst: (1, H, W) integer instance ids; 0 with --no_instance
+        image: float32 (output_nc, H, W) in [-1, 1]; 0 where there is no photo
+        feat: float32 (C, H, W) with --load_features; else 0
+        index: int. path: the label map's file. name: its path in the folder without extension, with '/'.
+    The draw of crop and mirroring follows from (seed, epoch, index). Raises UserError naming the file at fault.
+    """
+
+    @staticmethod
+    def modify_commandline_options(parser, is_train: bool):
+        """This data set has no flags beyond the shared ones."""
+
+    def __init__(self, opt):
+        from models.models import model_class
+        model = model_class(opt.model)
+        self.opt, self.multiple = opt, model.size_multiple(opt)
+        training = opt.role == "train"
+        self.preprocess = Preprocess(opt.resize_or_crop, opt.loadSize, opt.fineSize, training and not opt.no_flip,
+                                     model.size_multiple(opt), opt.spec.flip_pairs)
+        self.phase = self._choose_phase()
+        self.needs = model.inputs(opt)  # which of label, image, inst, feat this command cannot do without
+        self._list_files()
+        self._check_files()
+
+    # what is there
+
+    def folder(self, role: str) -> Path:
+        """The folder of a role: label, image, inst or feat."""
+        names = {"label": "A", "image": "B"} if self.opt.label_nc == 0 else {"label": "label", "image": "img"}
+        return Path(self.opt.dataroot) / f"{self.phase}_{names.get(role, role)}"
+
+    def _choose_phase(self) -> str:
+        """--phase; encoding takes the test folders where it was not given and only those exist."""
+        opt, root = self.opt, Path(self.opt.dataroot)
+        if not root.is_dir():
+            raise UserError(f"--dataroot {opt.dataroot}: there is no such folder; give the folder that holds "
+                            f"{opt.phase}_{'A' if opt.label_nc == 0 else 'label'}")
+        self.phase = opt.phase
+        if opt.role == "encode" and opt.sources["phase"] == "default" and not self.folder("image").is_dir():
+            self.phase = "test"
+            if self.folder("image").is_dir():
+                print(f"{opt.dataroot} has no {opt.phase}_ folders: encoding its test_ folders")
+            else:
+                self.phase = opt.phase
+        return self.phase
+
+    def _list_files(self):
+        self.files = {}
+        for role in ("label", "image", "inst", "feat"):
+            if self._is_read(role):
+                self.files[role] = list_images(self.folder(role))
+        if "label" not in self.files:
+            raise UserError(f"--dataroot {self.opt.dataroot}: there is no folder {self.folder('label').name} in it; put "
+                            "the label maps there, or choose other folders with --phase")
+        if not self.files["label"]:
+            raise UserError(f"{self.folder('label')}: holds no pictures; label maps are PNG files there")
+        self.keys = list(self.files["label"])
+        for role in self.needs:
+            self._require(role)
+        if "image" in self.needs:
+            self._refuse_unpaired()
+        self._instances()
+
+    def _is_read(self, role: str) -> bool:
+        if role == "inst" and self.opt.no_instance or role == "feat" and "feat" not in self.needs:
+            return False
+        return self.folder(role).is_dir()
+
+    def _require(self, role: str):
+        """Every label map has a partner in this role."""
+        folder = self.folder(role)
+        if role not in self.files:
+            raise UserError(f"--dataroot {self.opt.dataroot}: there is no folder {folder.name} in it" +
+                            ("; run precompute_feature_maps.py first" if role == "feat" else ""))
+        missing = [key for key in self.keys if key not in self.files[role]]
+        if missing:
+            raise UserError(f"{folder}: {len(missing)} of {len(self.keys)} label maps have no partner of the same name "
+                            f"there: {first_few(missing)}; add or rename the files, or remove those label maps")
+
+    def _refuse_unpaired(self):
+        extra = [key for key in self.files["image"] if key not in self.files["label"]]
+        if extra and self.opt.role == "train":
+            raise UserError(f"{self.folder('label')}: {len(extra)} of {len(self.files['image'])} pictures have no label "
+                            f"map of the same name there: {first_few(extra)}; add or rename the files, or remove those "
+                            "pictures")
+
+    def _instances(self):
+        """Where the instance maps come from; for faces the label map serves."""
+        self.label_is_instance = False
+        if self.opt.no_instance:
+            return
+        if "inst" in self.files:
+            self._require("inst")
+        elif self.opt.label_nc == 0:
+            raise UserError(f"--dataroot {self.opt.dataroot}: there is no folder {self.folder('inst').name} in it; add the "
+                            "instance maps, or pass --no_instance")
+        else:
+            self.label_is_instance = True
+            print(f"{self.opt.dataroot} has no {self.folder('inst').name}: the label maps serve as instance maps")
+
+    # checks before the start
+
+    def _check_files(self):
+        """Look at headers and label maps, listing every file at fault in one message."""
+        keys, count = self.keys, min(len(self.keys), self.limit)
+        with ThreadPoolExecutor(8) as pool:
+            faults = [f for f in pool.map(self._header_fault, _spread(keys[:count], CHECKED_HEADERS)) if f]
+            if not faults and self.opt.label_nc:
+                faults = [f for f in pool.map(self._label_fault, _spread(keys[:count], CHECKED_LABELS)) if f]
+        if faults:
+            raise UserError(first_few(faults, 1) if len(faults) == 1 else f"{faults[0]} -- and {len(faults) - 1} more: " +
+                            first_few([fault.split(": ")[0] for fault in faults[1:]]))
+
+    @property
+    def limit(self) -> int:
+        """How many pictures the flags allow."""
+        opt = self.opt
+        bounds = [opt.max_dataset_size, getattr(opt, "ntest", float("inf")), getattr(opt, "how_many", float("inf"))]
+        return int(min(*bounds, len(self.keys)))
+
+    def _header_fault(self, key: str) -> str:
+        try:
+            size = image_size(self.files["label"][key])
+            for role in ("image", "inst"):
+                if key in self.files.get(role, {}):
+                    self._check_shape(key, role, size)
+            self._check_size(key, size)
+        except UserError as error:
+            return str(error)
+        return ""
+
+    def _check_shape(self, key: str, role: str, size):
+        """A partner may be larger or smaller than the label map, but not of another shape."""
+        path, other = self.files[role][key], image_size(self.files[role][key])
+        slack = max(1.0, 0.01 * max(size))
+        if abs(other[0] * size[1] / other[1] - size[0]) > slack:
+            raise UserError(f"{path}: is {other[0]}x{other[1]}, its label map {self.files['label'][key]} "
+                            f"{size[0]}x{size[1]}; the two must show the same view")
+
+    def _check_size(self, key: str, size):
+        (width, height), step = self.preprocess.final(size), self.multiple
+        least = 2 * step if step > 1 else 1  # one pixel at the bottleneck has nothing to be normalised over
+        if width % step or height % step or min(width, height) < least:
+            flag = f"--fineSize {self.opt.fineSize}" if "crop" in self.opt.resize_or_crop else f"--loadSize {self.opt.loadSize}"
+            raise UserError(f"{flag}: {self.files['label'][key]} becomes {width}x{height}, but these networks take sides "
+                            f"that are multiples of {step}, from {least} up; choose another size, or --resize_or_crop none "
+                            "or resize_and_crop")
+
+    def _label_fault(self, key: str) -> str:
+        try:
+            self._read_ids("label", key)
+        except UserError as error:
+            return str(error)
+        return ""
+
+    def _read_ids(self, role: str, key: str) -> np.ndarray:
+        """A map of ids, its classes checked against --label_nc."""
+        path = self.files[role][key]
+        ids = read_label(path)
+        count = self.opt.label_nc
+        if role == "label" and count and (low_high := (int(ids.min()), int(ids.max()))) and \
+                (low_high[1] >= count or low_high[0] < 0):
+            wrong = np.unique(ids[(ids >= count) | (ids < 0)]).tolist()
+            raise UserError(f"{path}: holds label {first_few(wrong)}, but --label_nc {count} allows 0 to {count - 1}; "
+                            "raise --label_nc or mend the label map")
+        return ids
+
+    # items
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, key):
+        epoch, index = key if isinstance(key, tuple) else (1, int(key))
+        name = self.keys[index]
+        opt, prep = self.opt, self.preprocess
+        if opt.label_nc:
+            label_map = self._read_ids("label", name)
+            size = label_map.shape[::-1]
+        else:
+            source = read_image(self.files["label"][name], 1 if opt.input_nc == 1 else 3)
+            size = source.size
+        draw = prep.draw(size, np.random.default_rng((opt.seed, epoch, index)))
+        label = prep.ids(label_map, size, draw, swap=True) if opt.label_nc else prep.image(source, size, draw)
+        path = self.files["label"][name]
+        return {"label": label, "inst": self._instance(name, label, size, draw), "image": self._picture("image", name, size, draw),
+                "feat": self._picture("feat", name, size, draw), "index": index, "path": str(path),
+                "name": str(path.relative_to(self.folder("label")).with_suffix("")).replace("\\", "/")}
+
+    def _instance(self, name, label, size, draw):
+        if self.opt.no_instance:
+            return 0
+        if self.label_is_instance:
+            return label
+        return self.preprocess.ids(self._read_ids("inst", name), size, draw)
+
+    def _picture(self, role, name, size, draw):
+        path = self.files.get(role, {}).get(name)
+        if path is None or (role == "image" and "image" not in self.needs and self.opt.role != "test"):
+            return 0
+        channels = self.opt.output_nc if role == "image" else self.opt.feat_num
+        return self.preprocess.image(read_image(path, 1 if channels == 1 else 3), size, draw)
+
+
+def _spread(items: list, count: int) -> list:
+    """At most `count` items, evenly spread."""
+    return items if len(items) <= count else [items[i * len(items) // count] for i in range(count)]

@@ -1,0 +1,114 @@
+"""Data sets by name, and the loader that feeds the loop."""
+from __future__ import annotations
+
+import importlib
+import signal
+
+import torch
+
+from data.sampler import EpochSampler
+from util.errors import UserError, first_few
+
+DATASETS = {"aligned": "data.aligned_dataset:AlignedDataset"}
+
+
+def dataset_class(name: str):
+    """The data set registered as --dataset_mode `name`. Raises UserError listing the known ones."""
+    if name not in DATASETS:
+        raise UserError(f"--dataset_mode {name}: there is no such data set; choose from {', '.join(sorted(DATASETS))}")
+    module, attribute = DATASETS[name].split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def CreateDataLoader(opt):  # noqa: N802 - the name that users' code imports
+    """The data loader that the options describe."""
+    return DataLoader(opt)
+
+
+class DataLoader:
+    """Batches of one data set, in an order that follows from (seed, epoch).
+
+    len(loader) is the number of pictures in an epoch. `for batch in loader.load_data()` walks the current epoch;
+    `loader.epoch(epoch, done)` walks the given one from its picture `done` on.
+    A batch is the data set's dict with tensors stacked and everything else in lists.
+    """
+
+    def __init__(self, opt, rank: int = 0, world: int = 1):
+        self.opt = opt
+        self.dataset = dataset_class(opt.dataset_mode)(opt)
+        self.length = self.dataset.limit
+        self.sampler = EpochSampler(self.length, opt.batchSize, not opt.serial_batches, opt.seed, rank, world)
+        workers = min(opt.nThreads, -(-self.length // opt.batchSize))
+        self.loader = torch.utils.data.DataLoader(
+            _Guarded(self.dataset), batch_sampler=self.sampler, num_workers=workers, collate_fn=collate,
+            pin_memory=bool(opt.gpu_ids), persistent_workers=workers > 0, worker_init_fn=_start_worker)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def load_data(self) -> DataLoader:
+        """Itself, as old callers expect."""
+        return self
+
+    def __iter__(self):
+        return self.epoch(self.sampler.epoch)
+
+    def epoch(self, epoch: int, done: int = 0):
+        """Iterate over the batches of an epoch (from 1), leaving out its first `done` pictures.
+
+        Raises UserError naming the file for a picture that cannot be used, and the files at hand for a worker that
+        died.
+        """
+        waiting = self.sampler.start(epoch, done).batches()
+        batches = iter(self.loader)
+        for indices in waiting:
+            try:
+                batch = next(batches)
+            except RuntimeError as error:
+                if "worker" not in str(error):
+                    raise
+                files = [self.dataset.files["label"][self.dataset.keys[i]] for i in indices]
+                raise UserError(f"a data-loading process died at or after {first_few(files)}: "
+                                f"{str(error).splitlines()[0]}; look at that file, and try --nThreads 0") from error
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
+class _Guarded(torch.utils.data.Dataset):
+    """Gives a UserError as the item: raised in a worker process it would come back as a traceback's text."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __getitem__(self, key):
+        try:
+            return self.dataset[key]
+        except UserError as error:
+            return error
+
+
+def _start_worker(_):
+    # Ctrl-C reaches the whole process group; the main process decides when to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def collate(items: list):
+    """Stack a list of items; a fault in one of them is handed on as the batch, since workers cannot raise it whole."""
+    faults = [item for item in items if isinstance(item, UserError)]
+    if faults:
+        return faults[0]
+    batch = {}
+    for key in items[0]:
+        values = [item[key] for item in items]
+        if not all(torch.is_tensor(v) for v in values):
+            batch[key] = values
+            continue
+        shapes = {tuple(v.shape) for v in values}
+        if len(shapes) > 1:
+            sizes = ", ".join(sorted(f"{s[-1]}x{s[-2]}" for s in shapes))
+            return UserError(f"--batchSize {len(items)}: pictures of one batch must have one size, but here are {sizes} "
+                             f"({first_few([item['path'] for item in items])}); use --batchSize 1 or --resize_or_crop "
+                             "resize_and_crop")
+        batch[key] = torch.stack(values)
+    return batch

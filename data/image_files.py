@@ -1,0 +1,287 @@
+"""Picture files: which ones a folder holds, and reading them as what they mean (ids, or colours the right way up)."""
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from util.errors import UserError
+
+IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".ppm", ".pgm", ".pbm", ".tif", ".tiff", ".webp")
+# Only the decoders of those names: a file that calls itself .png may otherwise start any of Pillow's forty.
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "PPM", "TIFF", "WEBP")
+# What tells the pictures of one scene apart in people's file names; longest first, one is taken off.
+ROLE_SUFFIXES = ("_gtFine_instanceIds", "_gtFine_labelTrainIds", "_gtFine_labelIds", "_gtFine_color",
+                 "_gtCoarse_instanceIds", "_gtCoarse_labelTrainIds", "_gtCoarse_labelIds", "_gtCoarse_color",
+                 "_leftImg8bit", "_instances", "_instance", "_labels", "_label", "_images", "_image", "_photo",
+                 "_inst", "_mask", "_feat", "_img", "_A", "_B")
+MAX_SIDE = 30000
+MAX_PIXELS = 1 << 28
+
+_READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError,
+                ZeroDivisionError, struct.error, zlib.error)  # what Pillow's decoders raise on broken bytes
+_ROTATIONS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+              5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+              8: Image.Transpose.ROTATE_90}
+
+# Pillow's remarks about odd metadata and large pictures: what matters of them is refused below, in one line.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+def list_images(folder) -> dict[str, Path]:
+    """The pictures of a folder and its subfolders: {key: path}, in the order of their relative paths.
+
+    The key is the relative path with '/' and without extension, and without a role such as '_leftImg8bit' or '_label',
+    so that the pictures of one scene share it over folders. Where that would give two files of this folder one key,
+    those files keep their role. Hidden files and folders are skipped; symbolic links are followed, each place once.
+    Raises UserError for a missing folder, and for two files that differ in their extension only.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder")
+    names = sorted(_walk(folder))
+    full = {name: os.path.splitext(name)[0] for name in names}
+    holders: dict[str, int] = {}
+    for stem in full.values():
+        short = strip_role(stem)
+        holders[short] = holders.get(short, 0) + 1
+    found: dict[str, Path] = {}
+    for name, stem in full.items():
+        short = strip_role(stem)
+        key = short if holders[short] == 1 else stem
+        if key in found:
+            raise UserError(f"{folder / name} and {found[key]} are both '{key}'; keep one of them")
+        found[key] = folder / name
+    return found
+
+
+def strip_role(stem: str) -> str:
+    """A relative path without extension, less the one role suffix at its end: 'a/x_gtFine_labelIds' -> 'a/x'."""
+    for suffix in ROLE_SUFFIXES:
+        if stem.endswith(suffix) and not stem[:-len(suffix)].endswith("/") and len(stem) > len(suffix):
+            return stem[:-len(suffix)]
+    return stem
+
+
+def _walk(folder: Path):
+    """Relative names of the pictures below `folder`."""
+    seen = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:  # a link to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        prefix = os.path.relpath(parent, folder).replace(os.sep, "/") + "/"
+        for name in files:
+            if not name.startswith(".") and name.lower().endswith(IMAGE_EXTENSIONS):
+                yield name if prefix == "./" else prefix + name
+
+
+@contextlib.contextmanager
+def _decoding(source, name):
+    """Around Pillow's own calls: what it raises on a file becomes a UserError naming that file."""
+    try:
+        yield
+    except Image.DecompressionBombError:
+        raise UserError(f"{name}: is larger than any picture this reads; scale it down") from None
+    except UnidentifiedImageError:
+        raise UserError(f"{name}: {_what_it_is(source)}; replace or remove it") from None
+    except FileNotFoundError:
+        raise UserError(f"{name}: there is no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{name}: is a folder, not a picture") from None
+    except PermissionError:
+        raise UserError(f"{name}: may not be read; change its permissions") from None
+    except _READ_ERRORS as error:
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise UserError(f"{name}: is broken or cut short ({reason}); fetch or save it again") from None
+
+
+def open_image(source, name=None) -> Image.Image:
+    """Open a picture (a path or a binary stream) with its header read and its pixels still in the file.
+
+    Use it in a `with`; call `load(image)` before its pixels. Raises UserError naming `name` (default: the path) for
+    what is no picture or absurdly large.
+    """
+    name = source if name is None else name
+    with _decoding(source, name):
+        image = Image.open(source, formats=FORMATS)
+    try:
+        _refuse_absurd(image.size, name)
+    except UserError:
+        image.close()
+        raise
+    image.shown_name = name
+    return image
+
+
+def load(image: Image.Image) -> None:
+    """Decode the pixels of what `open_image` gave. Raises UserError naming the file if they are broken."""
+    with _decoding(None, image.shown_name):
+        image.load()
+
+
+def _refuse_absurd(size, name) -> None:
+    """By the header, before a byte is decoded: a small file can ask for all of the memory."""
+    width, height = size
+    if width < 1 or height < 1:
+        raise UserError(f"{name}: has no pixels ({width}x{height}); save it again")
+    if max(size) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise UserError(f"{name}: {width}x{height} is larger than any picture this reads "
+                        f"({MAX_SIDE} a side, {MAX_PIXELS >> 20} Mpixel); scale it down")
+
+
+def _what_it_is(source) -> str:
+    """A word about a file that is no picture."""
+    if hasattr(source, "read"):
+        return "is no picture that can be read"
+    size = os.path.getsize(source)
+    return "is an empty file" if size == 0 else f"is no picture ({size} bytes that no picture format begins with)"
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation 1..8 of an opened picture, by its header only.
+
+    TIFF says 1: Pillow turns those itself. Unreadable EXIF says 1, as every viewer does.
+    """
+    if image.format == "TIFF" or not ("exif" in image.info or "XML:com.adobe.xmp" in image.info or
+                                      "xmp" in image.info):
+        return 1  # a PNG's getexif() would decode the whole picture to look for a later chunk
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _READ_ERRORS:
+        return 1
+    return value if value in _ROTATIONS else 1
+
+
+def upright(image: Image.Image, turn: int) -> Image.Image:
+    """The picture turned as its EXIF orientation says; only pixels move, whatever the mode."""
+    return image.transpose(_ROTATIONS[turn]) if turn in _ROTATIONS else image
+
+
+def image_size(path) -> tuple[int, int]:
+    """(width, height) as the picture is seen, from its header. Raises UserError naming the file."""
+    with open_image(path) as image:
+        width, height = image.size
+        return (height, width) if orientation(image) >= 5 else (width, height)
+
+
+def read_image(source, channels: int = 3, draft_size: tuple[int, int] | None = None, name=None) -> Image.Image:
+    """Read a photo as it is meant to be seen.
+
+    source: a path or a binary stream (then `name` is what messages call it).
+    channels: 3 gives mode 'RGB'; 1 gives 'L', or for 16-bit greys 'F' with values 0..255 (in steps of 1/257), which
+        Pillow resamples without losing the low bits.
+    draft_size: (width, height) that is enough; a JPEG may then come 2, 4 or 8 times smaller, never below that size.
+    Palettes become colours, EXIF orientation is applied, transparency is laid over white (as a page shows it).
+    Colour with 16 bits a channel keeps its high byte. Raises UserError naming the file.
+    """
+    with open_image(source, name) as image:
+        turn = orientation(image)
+        if draft_size is not None and image.format == "JPEG" and image.mode in ("L", "RGB"):
+            width, height = draft_size[::-1] if turn >= 5 else draft_size
+            image.draft(None, (max(1, width), max(1, height)))
+        load(image)
+        return upright(_as_channels(image, channels), turn)
+
+
+def _as_channels(image: Image.Image, channels: int) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        grey = _deep_grey(image)
+        return grey if channels == 1 else _to_8bit(grey).convert("RGB")
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB" if channels == 3 else "L")
+
+
+def _deep_grey(image: Image.Image) -> Image.Image:
+    """A grey of more than 8 bits as mode 'F', 0..255."""
+    name = image.shown_name
+    if image.mode == "F":
+        raise UserError(f"{name}: holds floating-point values, whose range nobody states; save it as 8 or 16-bit PNG")
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 65535:
+        raise UserError(f"{name}: holds values from {values.min()} to {values.max()}; save it as 8 or 16-bit PNG")
+    return Image.fromarray(values.astype(np.float32) / np.float32(257))
+
+
+def _to_8bit(grey: Image.Image) -> Image.Image:
+    return Image.fromarray(np.rint(np.asarray(grey)).astype(np.uint8))
+
+
+def read_label(source, name=None) -> np.ndarray:
+    """Read a map of class or instance ids: (H, W), uint8, or int32 where the file has more than 8 bits.
+
+    One channel as stored, whatever the bit depth; a palette file gives its indices; a colour file whose channels are
+    all equal gives that one. Raises UserError naming the file for what holds no ids: JPEG (lossy: neighbouring ids
+    blend at every border), colours, floating point, broken bytes.
+    """
+    with open_image(source, name) as image:
+        name = image.shown_name
+        if image.format in ("JPEG", "MPO", "WEBP"):
+            raise UserError(f"{name}: is a {image.format.replace('MPO', 'JPEG')} file, whose lossy compression changes "
+                            "ids; make the label map again as PNG")
+        turn, rawmode = orientation(image), _rawmode(image)
+        load(image)
+        ids = _stored_samples(_one_channel(image, rawmode, name), *rawmode)
+        return _turn_array(ids, turn)
+
+
+def _rawmode(image: Image.Image) -> tuple[str, int]:
+    """How the samples lie in the file, and the largest value a PGM declares (else 0). Known before loading only."""
+    if not image.tile:
+        return "", 0
+    args = image.tile[0][3]
+    args = args if isinstance(args, tuple) else (args,)
+    declared = args[-1] if image.format == "PPM" and isinstance(args[-1], int) else 0
+    return str(args[0]), declared if image.tile[0][0].startswith("ppm") else 0
+
+
+def _one_channel(image: Image.Image, rawmode, name) -> np.ndarray:
+    """The ids of a loaded picture as an array of two dimensions."""
+    if image.mode == "F":
+        raise UserError(f"{name}: holds floating-point values; save one channel of whole class ids as PNG")
+    if image.mode in ("1", "L", "P", "I") or image.mode.startswith("I;16"):
+        values = np.array(image)
+        return values.astype(np.uint8 if values.dtype in (bool, np.uint8) else np.int32)
+    values = np.asarray(image)
+    if image.mode in ("LA", "PA", "La"):
+        return values[..., 0].copy()
+    grey = image.mode in ("RGB", "RGBA", "RGBX") and "16" not in rawmode[0] and \
+        np.array_equal(values[..., 0], values[..., 1]) and np.array_equal(values[..., 0], values[..., 2])
+    if not grey:
+        depth = "16-bit " if "16" in rawmode[0] else ""
+        raise UserError(f"{name}: is colour-coded ({depth}{image.mode}); save one channel of class ids as PNG "
+                        "(0 to label_nc - 1)")
+    return values[..., 0].copy()
+
+
+def _stored_samples(ids: np.ndarray, rawmode: str, declared: int) -> np.ndarray:
+    """Undo the stretch to full white that suits photos of few bits: ids are the samples in the file."""
+    if rawmode in ("L;2", "L;4"):
+        return ids // (85 if rawmode == "L;2" else 17)
+    if declared not in (0, 255, 65535):
+        top = 255 if ids.dtype == np.uint8 else 65535
+        return np.rint(ids * (declared / top)).astype(ids.dtype)
+    return ids
+
+
+def _turn_array(ids: np.ndarray, turn: int) -> np.ndarray:
+    """`upright` for an array."""
+    if turn >= 5:
+        ids = ids.T
+    rows = slice(None, None, -1 if turn in (3, 4, 7, 8) else 1)
+    columns = slice(None, None, -1 if turn in (2, 3, 6, 7) else 1)
+    return np.ascontiguousarray(ids[rows, columns])

@@ -1,0 +1,43 @@
+"""The order of pictures: a function of (seed, epoch), so that a run can stop and go on anywhere."""
+from __future__ import annotations
+
+import torch
+
+
+class EpochSampler:
+    """Batches of (epoch, index) keys for a DataLoader's `batch_sampler`.
+
+    length: pictures in the data set. batch_size: pictures in a global batch. shuffle: a new order each epoch.
+    rank, world: this process's place among `world`; each takes its contiguous share of every global batch, so the
+    global order is that of one process.
+    """
+
+    def __init__(self, length: int, batch_size: int, shuffle: bool, seed: int, rank: int = 0, world: int = 1):
+        self.length, self.batch_size, self.shuffle, self.seed = length, batch_size, shuffle, seed
+        self.rank, self.world = rank, world
+        self.epoch, self.done = 1, 0
+
+    def start(self, epoch: int, done: int = 0) -> EpochSampler:
+        """Choose the epoch (from 1) and how many of its pictures are already done."""
+        self.epoch, self.done = epoch, done
+        return self
+
+    def order(self, epoch: int) -> list[int]:
+        """All indices in the order of an epoch."""
+        if not self.shuffle:
+            return list(range(self.length))
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        return torch.randperm(self.length, generator=generator).tolist()
+
+    def batches(self) -> list[list[int]]:
+        """The remaining global batches of the chosen epoch."""
+        order = self.order(self.epoch)
+        return [order[i:i + self.batch_size] for i in range(self.done, self.length, self.batch_size)]
+
+    def __iter__(self):
+        for batch in self.batches():
+            share = -(-len(batch) // self.world)
+            yield [(self.epoch, i) for i in batch[self.rank * share:(self.rank + 1) * share]]
+
+    def __len__(self) -> int:
+        return len(range(self.done, self.length, self.batch_size))

@@ -1,0 +1,202 @@
+"""What every model shares: the training step, the weights, the state a resume needs, the inference contract."""
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from models import weights
+from util.checkpoint import finish_commit
+from util.device import autocast, device_of
+from util.errors import UserError, first_few
+
+
+class Diverged(UserError):
+    """A loss is no longer a finite number."""
+
+
+class BaseModel(nn.Module, ABC):
+    """A model: its flags, networks, losses and inference. A new one is one file and a line in models.MODELS.
+
+    nets: the networks, by the letter their files carry ('G', 'D', 'E'). optimizers: one for each update, by its name.
+    loss_scale: what an update's total is multiplied by before it is minimised (the log shows the terms themselves).
+    """
+
+    loss_scale: dict[str, float] = {}
+
+    def __init__(self, opt):
+        super().__init__()
+        torch.manual_seed(opt.seed)
+        self.opt, self.device = opt, device_of(opt.gpu_ids)
+        self.notes: list[str] = []
+        self.nets = nn.ModuleDict()
+        self._load_networks()
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.precision = "bf16" if opt.precision == "fp16" and self.device.type == "cpu" else opt.precision
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        self.to(self.device)
+        if opt.role == "train":
+            self.optimizers = self.make_optimizers()
+        else:
+            self.eval().requires_grad_(False)
+
+    # what a model says about itself
+
+    @staticmethod
+    def modify_commandline_options(parser, is_train: bool) -> None:
+        """Add the model's own flags, in a group of their own."""
+
+    @staticmethod
+    def check_options(opt) -> None:
+        """Refuse combinations that cannot be meant, with a UserError naming the flags."""
+
+    @staticmethod
+    def inputs(opt) -> tuple[str, ...]:
+        """Which of 'image', 'inst', 'feat' must be there for every label map."""
+        return ("image",)
+
+    @staticmethod
+    def size_multiple(opt) -> int:
+        """Sides of pictures must be multiples of this many pixels."""
+        return 1
+
+    @abstractmethod
+    def networks(self) -> dict:
+        """{name: function that constructs it} of the networks that opt.role needs, without weights."""
+
+    @abstractmethod
+    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """An optimizer for each update, by its name."""
+
+    @abstractmethod
+    def prepare(self, batch) -> None:
+        """Bring a batch to the device as what the losses and the inference work on."""
+
+    @abstractmethod
+    def updates(self):
+        """((name, loss function), ...): each function gives {term: scalar}, already weighted; their sum is minimised.
+
+        All are computed before any optimizer steps; a later one may use what an earlier one left behind.
+        """
+
+    @abstractmethod
+    def inference(self, batch) -> dict[str, torch.Tensor]:
+        """Without gradients, in evaluation mode: {'synthesized_image': float32 (N, C, H, W) in [-1, 1], ...}."""
+
+    @abstractmethod
+    def current_visuals(self) -> dict[str, np.ndarray]:
+        """The first picture of the last training step: {label: (H, W, 3) uint8}."""
+
+    @abstractmethod
+    def result_visuals(self, batch, outputs, i: int) -> dict[str, np.ndarray]:
+        """The columns of picture i of a batch on the result page: {label: (H, W, 3) uint8}."""
+
+    def new_metrics(self):
+        """What collects figures against the truth, or None."""
+        return None
+
+    def score(self, metrics, name: str, batch, visuals, i: int) -> dict:
+        """Add picture i to the metrics; gives its own figures, {} where there is no truth."""
+        return {}
+
+    def start_epoch(self, epoch: int) -> None:
+        """Set learning rates and frozen parts: functions of the epoch alone."""
+
+    def extra_state(self) -> dict:
+        """Anything else that an exact resume needs, as tensors and plain values."""
+        return {}
+
+    def load_extra_state(self, state: dict) -> None:
+        """Take back what extra_state gave."""
+
+    def weights_hint(self, name: str, state: dict) -> str:
+        """The flags that would make a state dict fit this network, read from its shapes; '' if none."""
+        return ""
+
+    # the step
+
+    def train_step(self, batch) -> dict[str, torch.Tensor]:
+        """One step of all updates on a batch. -> {term: detached scalar}. Raises Diverged for a term not finite."""
+        self.train()
+        self.prepare(batch)
+        losses = [(name, loss()) for name, loss in self.updates()]
+        terms = {key: value.detach() for _, found in losses for key, value in found.items()}
+        self._check_finite(terms, batch)
+        for i, (name, found) in reversed(list(enumerate(losses))):
+            self._set_gradients(name, sum(found.values()), keep_graph=i > 0)
+        for name, _ in losses:
+            self.scaler.step(self.optimizers[name])
+        self.scaler.update()
+        return terms
+
+    def _set_gradients(self, name: str, total: torch.Tensor, keep_graph: bool) -> None:
+        """Gradients of one update's own parameters and of nothing else."""
+        params = [p for group in self.optimizers[name].param_groups for p in group["params"]]
+        wanted = [p for p in params if p.requires_grad]
+        total = self.scaler.scale(total * self.loss_scale.get(name, 1.0))
+        gradients = torch.autograd.grad(total, wanted, retain_graph=keep_graph)
+        for p in params:
+            p.grad = None
+        for p, gradient in zip(wanted, gradients):
+            p.grad = gradient
+
+    def _check_finite(self, terms: dict, batch) -> None:
+        if self.scaler.is_enabled() or torch.isfinite(torch.stack([v.float() for v in terms.values()])).all():
+            return  # with fp16 the scaler skips a step that overflowed
+        wrong = ", ".join(f"{key} is {value.item()}" for key, value in terms.items() if not torch.isfinite(value))
+        raise Diverged(f"training diverged: {wrong} for {first_few(batch['path'])}; the last checkpoint is untouched; go on "
+                       "from it with --continue_train and a lower --lr")
+
+    def autocast(self):
+        """The precision that networks compute in."""
+        return autocast(self.device, self.precision)
+
+    # weights and state
+
+    def weights(self) -> dict[str, dict]:
+        """{network: its state dict, on the CPU}."""
+        return {name: {k: v.detach().cpu() for k, v in net.state_dict().items()} for name, net in self.nets.items()}
+
+    def state(self) -> dict:
+        """Everything but the weights that an exact resume needs."""
+        state = {"optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+                 "scaler": self.scaler.state_dict(), "extra": self.extra_state(), "torch_rng": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
+        return state
+
+    def load_state(self, state: dict) -> None:
+        """Take back what state() gave. Raises UserError where it belongs to other networks."""
+        try:
+            for name, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
+            if state.get("scaler"):
+                self.scaler.load_state_dict(state["scaler"])
+            self.load_extra_state(state.get("extra", {}))
+            torch.set_rng_state(state["torch_rng"])
+            if "cuda_rng" in state and self.device.type == "cuda":
+                torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise UserError(f"latest_state.pth: does not belong to these networks ({error}); delete it to resume from the "
+                            "weights alone") from error
+
+    def _load_networks(self) -> None:
+        """Build the networks, with fresh weights or those of an experiment."""
+        from models.networks import build
+        opt = self.opt
+        own = Path(opt.checkpoints_dir) / opt.name
+        pretrain = Path(opt.load_pretrain) if getattr(opt, "load_pretrain", "") else None
+        resume = opt.role != "train" or opt.continue_train
+        folder = pretrain or (own if resume else None)
+        if folder is not None:
+            finish_commit(folder)
+        for name, make in self.networks().items():
+            net = build(make, fresh=folder is None or opt.role == "train" and not resume)
+            if folder is not None:
+                path = folder / f"{opt.which_epoch}_net_{name}.pth"
+                partial = opt.role == "train" and not resume
+                weights.load(net, name, path, partial, self.weights_hint, share=opt.role != "train")
+            self.nets[name] = net

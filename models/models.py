@@ -1,0 +1,30 @@
+"""Models by name."""
+from __future__ import annotations
+
+import importlib
+
+from util.errors import UserError
+
+MODELS = {"pix2pixHD": "models.pix2pixHD_model:Pix2PixHDModel"}
+
+
+def model_class(name: str):
+    """The model registered as --model `name`. Raises UserError listing the known ones."""
+    if name not in MODELS:
+        raise UserError(f"--model {name}: there is no such model; choose from {', '.join(sorted(MODELS))}")
+    module, attribute = MODELS[name].split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def create_model(opt):
+    """The model that the options describe, on its device, with the weights that its role calls for.
+
+    Training starts fresh, from --load_pretrain, or with --continue_train from the experiment; everything else loads
+    the experiment's weights. Raises UserError for weights that are missing or do not fit.
+    """
+    model = model_class(opt.model)(opt)
+    if opt.verbose:
+        for net in model.nets.values():
+            from models.networks import print_network
+            print_network(net)
+    return model

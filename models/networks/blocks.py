@@ -1,0 +1,109 @@
+"""Layers that the networks are made of, and how their weights start."""
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from util.errors import UserError
+
+
+def norm_layer(name: str, width: int) -> nn.Module:
+    """'instance' (no affine parameters, no running statistics), 'batch', or 'none'."""
+    if name == "instance":
+        return nn.InstanceNorm2d(width, affine=False, track_running_stats=False)
+    if name == "batch":
+        return nn.BatchNorm2d(width)
+    if name == "none":
+        return nn.Identity()
+    raise UserError(f"--norm {name}: there is no such normalisation; choose instance or batch")
+
+
+def conv_norm_relu(in_nc: int, out_nc: int, norm: str, kernel: int = 3, stride: int = 1, padding: int = 1) -> list:
+    """The step that repeats everywhere."""
+    return [nn.Conv2d(in_nc, out_nc, kernel, stride, padding), norm_layer(norm, out_nc), nn.ReLU(inplace=True)]
+
+
+def first_layers(in_nc: int, width: int, norm: str) -> list:
+    """A 7x7 convolution over the picture and its mirrored border."""
+    return [nn.ReflectionPad2d(3), *conv_norm_relu(in_nc, width, norm, kernel=7, padding=0)]
+
+
+def last_layers(width: int, out_nc: int) -> list:
+    """A 7x7 convolution to the output's channels, in [-1, 1]."""
+    return [nn.ReflectionPad2d(3), nn.Conv2d(width, out_nc, 7), nn.Tanh()]
+
+
+def down_layers(width: int, steps: int, norm: str) -> list:
+    """Halve the size and double the width, `steps` times from `width`."""
+    return [layer for i in range(steps)
+            for layer in conv_norm_relu(width * 2 ** i, width * 2 ** (i + 1), norm, stride=2)]
+
+
+def up_layers(width: int, steps: int, norm: str, upsample: str = "transpose") -> list:
+    """Double the size and halve the width, `steps` times down to `width`."""
+    layers = []
+    for i in reversed(range(steps)):
+        layers += [up_conv(width * 2 ** (i + 1), width * 2 ** i, upsample), norm_layer(norm, width * 2 ** i),
+                   nn.ReLU(inplace=True)]
+    return layers
+
+
+def up_conv(in_nc: int, out_nc: int, upsample: str) -> nn.Module:
+    """Twice the size: 'transpose', pix2pixHD's transposed convolution, or 'resize', which leaves no checkerboard."""
+    if upsample == "transpose":
+        return nn.ConvTranspose2d(in_nc, out_nc, 3, stride=2, padding=1, output_padding=1)
+    return ResizeConv2d(in_nc, out_nc, 3, padding=1)
+
+
+class ResizeConv2d(nn.Conv2d):
+    """Nearest-neighbour doubling, then a convolution (Odena et al. 2016, Deconvolution and Checkerboard Artifacts)."""
+
+    def forward(self, x):
+        """(N, C, H, W) -> (N, C', 2H, 2W)."""
+        return super().forward(nn.functional.interpolate(x, scale_factor=2, mode="nearest"))
+
+
+class ResnetBlock(nn.Module):
+    """x plus two 3x3 convolutions of it; optionally with dropout between them."""
+
+    def __init__(self, width: int, norm: str, use_dropout: bool = False):
+        super().__init__()
+        self.conv_block = nn.Sequential(
+            nn.ReflectionPad2d(1), *conv_norm_relu(width, width, norm, padding=0),
+            *([nn.Dropout(0.5)] if use_dropout else []),
+            nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), norm_layer(norm, width))
+
+    def forward(self, x):
+        """(N, C, H, W) -> the same shape."""
+        return x + self.conv_block(x)
+
+
+def downsample(x: torch.Tensor) -> torch.Tensor:
+    """Half the size, by the 3x3 average that leaves the border's padding out of the count."""
+    return nn.functional.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
+
+
+@torch.no_grad()
+def initialize(net: nn.Module) -> nn.Module:
+    """Fresh weights: convolutions N(0, 0.02) with PyTorch's own biases, batch norm N(1, 0.02) with bias 0.
+
+    A module with a method `start` sets its own instead.
+    """
+    own = {child for module in net.modules() if hasattr(module, "start") for child in module.modules()}
+    for module in net.modules():
+        if hasattr(module, "start"):
+            module.start()
+        elif module in own:
+            continue
+        elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            module.weight.normal_(0.0, 0.02)
+            if module.bias is not None:
+                fan_in = nn.init._calculate_fan_in_and_fan_out(module.weight)[0]
+                module.bias.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
+        elif isinstance(module, nn.BatchNorm2d):
+            module.weight.normal_(1.0, 0.02)
+            module.bias.zero_()
+            module.reset_running_stats()
+    return net

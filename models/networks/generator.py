@@ -1,0 +1,111 @@
+"""Generators: label map (and features) to picture, at one scale or coarse to fine."""
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from models.networks.blocks import (
+    ResnetBlock,
+    conv_norm_relu,
+    down_layers,
+    downsample,
+    first_layers,
+    last_layers,
+    norm_layer,
+    up_conv,
+    up_layers,
+)
+
+
+def global_layers(input_nc, output_nc, ngf, n_downsample, n_blocks, norm, use_dropout=False, upsample="transpose"):
+    """The layers of the global generator in order, ending in padding, convolution and tanh."""
+    return [*first_layers(input_nc, ngf, norm), *down_layers(ngf, n_downsample, norm),
+            *(ResnetBlock(ngf * 2 ** n_downsample, norm, use_dropout) for _ in range(n_blocks)),
+            *up_layers(ngf, n_downsample, norm, upsample), *last_layers(ngf, output_nc)]
+
+
+class FeatureSkip(nn.Module):
+    """A linear path from the painted features to the picture, past every normalisation.
+
+    Instance norm takes away a region's absolute colour; this brings it back. It starts as the identity, so a
+    three-channel feature is read as a colour from the first step.
+    """
+
+    def __init__(self, feat_nc: int, output_nc: int):
+        super().__init__()
+        self.feat_nc = feat_nc
+        self.conv = nn.Conv2d(feat_nc, output_nc, 1)
+
+    def start(self):
+        """Identity weights, no bias."""
+        nn.init.zeros_(self.conv.bias)
+        nn.init.dirac_(self.conv.weight)
+
+    def forward(self, x):
+        """(N, C, H, W) whose last feat_nc channels are features -> (N, output_nc, H, W)."""
+        return self.conv(x[:, -self.feat_nc:])
+
+
+def finish(hidden: nn.Sequential, x: torch.Tensor, skip: FeatureSkip | None, inputs: torch.Tensor) -> torch.Tensor:
+    """Run layers that end in tanh, adding the feature path before it where there is one."""
+    if skip is None:
+        return hidden(x)
+    for layer in hidden[:-1]:
+        x = layer(x)
+    return hidden[-1](x + skip(inputs))
+
+
+class GlobalGenerator(nn.Module):
+    """Downsampling, residual blocks, upsampling (Wang et al. 2018, section 3.2; Johnson et al. 2016).
+
+    feat_skip: how many of the last input channels also feed the output past the norms (0: none, as in pix2pixHD).
+    """
+
+    def __init__(self, input_nc: int, output_nc: int, ngf: int = 64, n_downsample: int = 3, n_blocks: int = 9,
+                 norm: str = "instance", use_dropout: bool = False, upsample: str = "transpose", feat_skip: int = 0):
+        super().__init__()
+        self.model = nn.Sequential(*global_layers(input_nc, output_nc, ngf, n_downsample, n_blocks, norm, use_dropout,
+                                                  upsample))
+        self.skip = FeatureSkip(feat_skip, output_nc) if feat_skip else None
+
+    def forward(self, x):
+        """(N, input_nc, H, W) -> (N, output_nc, H, W) in [-1, 1]; H and W multiples of 2^n_downsample."""
+        return finish(self.model, x, self.skip, x)
+
+
+class LocalEnhancer(nn.Module):
+    """A global generator at half size (or less), and enhancers that add detail at each doubling.
+
+    `model` is the coarse part; enhancer n is `model<n>_1` (down) and `model<n>_2` (blocks and up).
+    """
+
+    def __init__(self, input_nc: int, output_nc: int, ngf: int = 32, n_downsample_global: int = 3,
+                 n_blocks_global: int = 9, n_local_enhancers: int = 1, n_blocks_local: int = 3, norm: str = "instance",
+                 use_dropout: bool = False, upsample: str = "transpose", feat_skip: int = 0):
+        super().__init__()
+        self.n_local_enhancers = n_local_enhancers
+        self.model = nn.Sequential(*global_layers(input_nc, output_nc, ngf * 2 ** n_local_enhancers, n_downsample_global,
+                                                  n_blocks_global, norm, use_dropout, upsample)[:-3])
+        for n in range(1, n_local_enhancers + 1):
+            width = ngf * 2 ** (n_local_enhancers - n)
+            down = [*first_layers(input_nc, width, norm), *conv_norm_relu(width, width * 2, norm, stride=2)]
+            up = [*(ResnetBlock(width * 2, norm, use_dropout) for _ in range(n_blocks_local)),
+                  up_conv(width * 2, width, upsample), norm_layer(norm, width), nn.ReLU(inplace=True)]
+            if n == n_local_enhancers:
+                up += last_layers(ngf, output_nc)
+            setattr(self, f"model{n}_1", nn.Sequential(*down))
+            setattr(self, f"model{n}_2", nn.Sequential(*up))
+        self.skip = FeatureSkip(feat_skip, output_nc) if feat_skip else None
+
+    def forward(self, x):
+        """(N, input_nc, H, W) -> (N, output_nc, H, W) in [-1, 1]."""
+        pyramid = [x]
+        for _ in range(self.n_local_enhancers):
+            pyramid.append(downsample(pyramid[-1]))
+        out = self.model(pyramid[-1])
+        for n in range(1, self.n_local_enhancers + 1):
+            scale = pyramid[self.n_local_enhancers - n]
+            out = getattr(self, f"model{n}_1")(scale) + out
+            last = n == self.n_local_enhancers
+            out = finish(getattr(self, f"model{n}_2"), out, self.skip if last else None, scale)
+        return out

@@ -1,0 +1,74 @@
+"""VGG19's features for the perceptual loss, and where its weights are found."""
+from __future__ import annotations
+
+import os
+import socket
+import urllib.error
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from util.errors import UserError
+
+_SLICES = ((0, 2), (2, 7), (7, 12), (12, 21), (21, 30))  # up to relu1_1, relu2_1, relu3_1, relu4_1, relu5_1
+_PATIENCE = 10  # seconds that a silent server is given
+
+
+class VGG19Features(nn.Module):
+    """The outputs of relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 (Simonyan & Zisserman 2015), never trained.
+
+    state: torchvision's state dict of vgg19; its classifier may be missing.
+    """
+
+    def __init__(self, state: dict):
+        super().__init__()
+        import torchvision
+        with torch.device("meta"):
+            layers = torchvision.models.vgg19(weights=None, init_weights=False).features[:_SLICES[-1][1]]
+        wanted = {name: state["features." + name] for name in layers.state_dict()}
+        layers.load_state_dict(wanted, assign=True)
+        self.slices = nn.ModuleList(layers[a:b] for a, b in _SLICES)
+        self.requires_grad_(False)
+
+    def forward(self, x) -> list[torch.Tensor]:
+        """(N, 3 or 1, H, W) in [-1, 1], taken as it is -> five feature maps, finest first."""
+        x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
+        outputs = []
+        for layers in self.slices:
+            x = layers(x)
+            outputs.append(x)
+        return outputs
+
+
+def find_weights(path: str = "") -> tuple[dict | None, str]:
+    """VGG19's state dict: from `path` (--vgg_weights), else torch's cache, else a download.
+
+    Returns (state dict, "") or (None, why there is none). Raises UserError for a given file that is not VGG19.
+    """
+    if path:
+        if not Path(path).is_file():
+            raise UserError(f"--vgg_weights {path}: there is no such file; it is torchvision's vgg19 state dict")
+        return _read(Path(path)), ""
+    import torchvision
+    url = torchvision.models.VGG19_Weights.IMAGENET1K_V1.url
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(url)
+    if cached.is_file():
+        return _read(cached), ""
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_PATIENCE)
+    try:
+        return torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True, check_hash=True), ""
+    except (OSError, urllib.error.URLError, RuntimeError) as error:
+        reason = " ".join(str(getattr(error, "reason", None) or error).split())[:120]
+        return None, f"they are not in {cached.parent} and cannot be downloaded ({reason})"
+    finally:
+        socket.setdefaulttimeout(patience)
+
+
+def _read(path: Path) -> dict:
+    from util.checkpoint import read_tensors
+    state = read_tensors(path)
+    if "features.0.weight" not in state or "features.28.bias" not in state:
+        raise UserError(f"{path}: does not hold VGG19's features; give torchvision's vgg19 state dict to --vgg_weights")
+    return state

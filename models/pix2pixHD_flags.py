@@ -1,0 +1,155 @@
+"""The flags of pix2pixHD, which of them go together, and what a state dict says about them."""
+from __future__ import annotations
+
+import re
+
+from options.flags import number, whole
+from util.errors import UserError
+
+ARCHITECTURE = {"netG", "ngf", "n_downsample_global", "n_blocks_global", "n_blocks_local", "n_local_enhancers",
+                "no_instance", "instance_feat", "label_feat", "feat_num", "n_downsample_E", "nef", "upsample",
+                "feat_skip", "norm_E"}
+ARCHITECTURE_D = {"ndf", "n_layers_D", "num_D", "no_ganFeat_loss", "no_lsgan"}
+
+
+def add_flags(parser, is_train: bool) -> None:
+    """Add the flags of generator and encoder; for training those of discriminator and losses; else those of styles."""
+    _generator_flags(parser)
+    _feature_flags(parser)
+    parser.architecture |= ARCHITECTURE
+    if is_train:
+        _loss_flags(parser)
+        parser.inherited |= ARCHITECTURE_D
+    else:
+        group = parser.add_argument_group("styles")
+        group.add_argument("--use_encoded_image", action="store_true", help="take the features of the test picture itself")
+        group.add_argument("--cluster_path", default="features_clustered_010.npy", help="the experiment's file of styles "
+                           "that encode_features.py wrote")
+
+
+def _generator_flags(parser):
+    group = parser.add_argument_group("generator")
+    group.add_argument("--netG", choices=("global", "local"), default="global", help="one scale, or coarse to fine")
+    group.add_argument("--ngf", type=whole(1), default=64, help="channels of the first layer")
+    group.add_argument("--n_downsample_global", type=whole(1, 8), default=4, help="halvings in the global generator")
+    group.add_argument("--n_blocks_global", type=whole(0), default=9, help="residual blocks in the global generator")
+    group.add_argument("--n_blocks_local", type=whole(0), default=3, help="residual blocks in a local enhancer")
+    group.add_argument("--n_local_enhancers", type=whole(1, 4), default=1, help="local enhancers")
+    group.add_argument("--niter_fix_global", type=whole(0), default=0, help="with --netG local: epochs in which only the "
+                       "outermost enhancer learns")
+    group.add_argument("--upsample", choices=("transpose", "resize"), default="transpose", help="how sizes are doubled; "
+                       "resize leaves no checkerboard and does not fit pix2pixHD's published weights")
+
+
+def _feature_flags(parser):
+    group = parser.add_argument_group("features")
+    group.add_argument("--no_instance", action="store_true", help="no instance maps, and no edges of them as input")
+    group.add_argument("--instance_feat", action="store_true", help="add encoded features, one vector an instance")
+    group.add_argument("--label_feat", action="store_true", help="add encoded features, one vector a label")
+    group.add_argument("--feat_num", type=whole(1, 64), default=3, help="length of a feature vector")
+    group.add_argument("--load_features", action="store_true", help="read features from <phase>_feat, which "
+                       "precompute_feature_maps.py wrote")
+    group.add_argument("--n_downsample_E", type=whole(1, 8), default=4, help="halvings in the encoder")
+    group.add_argument("--nef", type=whole(1), default=16, help="channels of the encoder's first layer")
+    group.add_argument("--n_clusters", type=whole(1), default=10, help="styles a class that encode_features.py finds")
+    group.add_argument("--norm_E", choices=("instance", "batch", "none"), default=None, help="the encoder's normalisation "
+                       "(default: --norm)")
+    group.add_argument("--feat_skip", action="store_true", help="give features a way past every normalisation: from the "
+                       "photo into the encoder's output, and from there into the picture")
+
+
+def _loss_flags(parser):
+    group = parser.add_argument_group("discriminator and losses")
+    group.add_argument("--num_D", type=whole(1, 8), default=2, help="scales of the discriminator")
+    group.add_argument("--n_layers_D", type=whole(1, 8), default=3, help="layers of the discriminator at each scale")
+    group.add_argument("--ndf", type=whole(1), default=64, help="channels of the discriminator's first layer")
+    group.add_argument("--lambda_feat", type=number(0), default=10.0, help="weight of the feature matching and VGG terms")
+    group.add_argument("--no_ganFeat_loss", action="store_true", help="no feature matching term")
+    group.add_argument("--no_vgg_loss", action="store_true", help="no VGG term, and no pyramid term in its place")
+    group.add_argument("--vgg_weights", default="", metavar="FILE", help="torchvision's vgg19 state dict (default: torch's "
+                       "cache, else a download)")
+    group.add_argument("--lambda_l1", type=number(0), default=0.0, help="weight of a plain L1 term, G_L1")
+    group.add_argument("--lambda_pyr", type=number(0), default=0.0, help="weight of a pyramid L1 term, G_Pyr, beside VGG or "
+                       "without it")
+    group.add_argument("--lambda_gan", type=number(0), default=1.0, help="weight of the generator's adversarial term")
+    group.add_argument("--no_lsgan", action="store_true", help="binary cross-entropy instead of least squares")
+    group.add_argument("--pool_size", type=whole(0), default=0, help="earlier pictures shown to the discriminator again")
+
+
+def check(opt) -> None:
+    """Combinations that cannot be meant. Raises UserError naming the flags and what conflicts."""
+    features = opt.instance_feat or opt.label_feat
+    rules = [
+        (opt.instance_feat and opt.label_feat, "--instance_feat and --label_feat: features belong to instances or to labels; "
+         "give one of the two"),
+        (opt.label_feat and opt.label_nc == 0, "--label_feat: with --label_nc 0 there are no labels; use --instance_feat"),
+        (opt.instance_feat and opt.no_instance, "--instance_feat: --no_instance leaves no instances to encode; give one of "
+         "the two, or --label_feat"),
+        (opt.load_features and not features, "--load_features: needs --instance_feat or --label_feat, which say what the "
+         "features belong to"),
+        (opt.feat_skip and not features, "--feat_skip: needs --instance_feat or --label_feat"),
+        (opt.load_features and opt.feat_num not in (1, 3), f"--feat_num {opt.feat_num}: feature maps are pictures, so "
+         "--load_features takes 1 or 3"),
+        (opt.niter_fix_global and opt.netG != "local", f"--niter_fix_global {opt.niter_fix_global}: only --netG local has "
+         "enhancers to train alone"),
+        (getattr(opt, "use_encoded_image", False) and not features, "--use_encoded_image: this model takes no features; it "
+         "needs weights trained with --label_feat or --instance_feat"),
+        (getattr(opt, "use_encoded_image", False) and opt.load_features, "--use_encoded_image and --load_features: features "
+         "come from the picture or from <phase>_feat; give one of the two"),
+        (opt.role == "encode" and not features, "this model has no feature encoder; it needs weights trained with "
+         "--label_feat or --instance_feat"),
+        (opt.role == "encode" and opt.load_features, "--load_features: features that are read from files are not encoded; "
+         "leave it out"),
+    ]
+    for wrong, message in rules:
+        if wrong:
+            raise UserError(message)
+
+
+def describe_generator(state: dict) -> str:
+    """The flags of the generator that a state dict belongs to, read from its names and shapes."""
+    first = state.get("model.1.weight")
+    if first is None or first.ndim != 4:
+        return ""
+    enhancers = len({m[1] for k in state if (m := re.match(r"model(\d+)_1\.", k))})
+    width, channels = first.shape[:2]
+    numbers = sorted({int(k.split(".")[1]) for k in state if k.startswith("model.")})
+    blocks = sum(f"model.{n}.conv_block.1.weight" in state for n in numbers)
+    downs = _halvings(state, numbers)
+    flags = [f"--netG {'local' if enhancers else 'global'}", f"--ngf {width // 2 ** enhancers}",
+             f"--n_downsample_global {downs}", f"--n_blocks_global {blocks}"]
+    if enhancers:
+        flags += [f"--n_local_enhancers {enhancers}",
+                  f"--n_blocks_local {sum(f'model1_2.{n}.conv_block.1.weight' in state for n in range(64))}"]
+    flags += _shared_flags(state)
+    return f"its shapes say {' '.join(flags)}, and {channels} input channels (label_nc, +1 without --no_instance, + feat_num " \
+           "with --label_feat or --instance_feat)"
+
+
+def describe_encoder(state: dict) -> str:
+    """The flags of the encoder that a state dict belongs to."""
+    first = state.get("model.1.weight")
+    if first is None or first.ndim != 4:
+        return ""
+    numbers = sorted({int(k.split(".")[1]) for k in state if k.startswith("model.")})
+    last = state.get(f"model.{numbers[-1]}.weight")
+    flags = [f"--nef {first.shape[0]}", f"--n_downsample_E {_halvings(state, numbers)}",
+             f"--output_nc {first.shape[1]}", *([f"--feat_num {last.shape[0]}"] if last is not None else [])]
+    return f"its shapes say {' '.join(flags + _shared_flags(state))}"
+
+
+def _halvings(state, numbers) -> int:
+    """Convolutions that double the width, at the start of `model`."""
+    count, width = 0, state["model.1.weight"].shape[0]
+    for n in numbers:
+        weight = state.get(f"model.{n}.weight")
+        if n > 1 and weight is not None and weight.ndim == 4:
+            if weight.shape[0] != 2 * width or weight.shape[1] != width or weight.shape[2] != 3:
+                break
+            count, width = count + 1, 2 * width
+    return count
+
+
+def _shared_flags(state) -> list[str]:
+    return (["--norm batch"] if any(k.endswith("running_mean") for k in state) else []) + \
+        (["--feat_skip"] if "skip.conv.weight" in state else [])

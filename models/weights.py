@@ -1,0 +1,90 @@
+"""Weights into networks: all of them, or those that fit; and what to say when they do not."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from util.checkpoint import read_tensors
+from util.errors import UserError, first_few
+
+
+def load(net: nn.Module, name: str, path: Path, partial: bool, hint, share: bool = False) -> None:
+    """Load a state dict from `path` into network `name`.
+
+    partial: take the layers that fit and list those left out (another network to start from); else all must fit.
+    hint: function (name, state dict) -> the flags that would make it fit. share: map the file instead of copying it.
+    Raises UserError naming the file, what does not fit, and the flags that would.
+    """
+    if not path.is_file():
+        raise UserError(_missing(name, path))
+    state = {k.removeprefix("module."): v for k, v in read_tensors(path, mmap=share).items() if torch.is_tensor(v)}
+    state = _without_dead_buffers(net, state)
+    own = net.state_dict()
+    fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
+    if partial:
+        _load_fitting(net, name, path, state, own, fitting)
+    elif fitting.keys() == own.keys() == state.keys():
+        _check_finite(state, path)
+        net.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items()}, assign=True)
+        for p in net.parameters():
+            p.requires_grad_(True)
+    else:
+        raise UserError(f"{path}: does not fit the network that the flags describe ({_difference(own, state)}); "
+                        f"{hint(name, state) or 'give the flags it was trained with'}")
+
+
+def _missing(name: str, path: Path) -> str:
+    found = sorted({p.name.split("_net_")[0] for p in path.parent.glob(f"*_net_{name}.pth")})
+    if found:
+        remedy = f"there are {first_few(found)}: choose one with --which_epoch"
+    elif not path.parent.is_dir():
+        remedy = "there is no such folder: check --name, --checkpoints_dir and --load_pretrain, or run train.py first"
+    elif name == "E" and any(path.parent.glob("*_net_G.pth")):
+        remedy = "this experiment has no feature encoder: train with --label_feat or --instance_feat"
+    else:
+        remedy = "run train.py first, copy the weights there, or name another folder with --name or --load_pretrain"
+    return f"{path}: there is no such checkpoint; {remedy}"
+
+
+def _without_dead_buffers(net, state):
+    """Old PyTorch saved statistics for instance norm that never had any effect."""
+    own = net.state_dict()
+    dead = ("running_mean", "running_var", "num_batches_tracked")
+    return {k: v for k, v in state.items() if k in own or k.rsplit(".", 1)[-1] not in dead}
+
+
+def _load_fitting(net, name, path, state, own, fitting):
+    if not fitting:
+        raise UserError(f"--load_pretrain: no layer of {path} fits network {name} ({_difference(own, state)}); choose other "
+                        "weights or other flags")
+    _check_finite(fitting, path)
+    net.load_state_dict(fitting, strict=False)
+    left, fresh = _layers(state.keys() - fitting.keys()), _layers(own.keys() - fitting.keys())
+    if left:
+        print(f"{path}: left out, since network {name} has no such layer or another shape: {first_few(left, 12)}")
+    if fresh:
+        print(f"{path}: not in it, so network {name} starts fresh in: {first_few(fresh, 12)}")
+
+
+def _check_finite(state, path):
+    bad = [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
+    if bad:
+        raise UserError(f"{path}: holds numbers that are not finite in {first_few(bad)}; its training diverged, so take an "
+                        "earlier checkpoint with --which_epoch")
+
+
+def _layers(keys) -> list[str]:
+    """Parameter names as layer names, in order."""
+    return sorted({k.rsplit(".", 1)[0] for k in keys})
+
+
+def _difference(own, state) -> str:
+    shapes = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
+    if shapes:
+        k = min(shapes)
+        return f"{k} is {tuple(state[k].shape)} there and {tuple(own[k].shape)} here"
+    extra, lacking = sorted(state.keys() - own.keys()), sorted(own.keys() - state.keys())
+    parts = [f"it lacks {first_few(lacking, 3)}"] if lacking else []
+    return " and ".join(parts + ([f"it has {first_few(extra, 3)} beside"] if extra else []))

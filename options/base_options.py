@@ -1,0 +1,241 @@
+"""Flags that every script shares, and how they become one read-only `opt`."""
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+from data.dataset_spec import DatasetSpec
+from options import saved
+from options.flags import INF, FlagParser, epoch_name, folder_name, number, resize_or_crop, whole, whole_or_inf
+from util.device import PRECISIONS, available_gpu_ids, parse_gpu_ids
+from util.errors import UserError
+
+PROJECT = Path(__file__).resolve().parents[1]
+SAMPLE_FACES = PROJECT / "datasets" / "sample_faces"
+_UNSET = object()
+
+
+class Options(SimpleNamespace):
+    """The parsed flags, read-only. `opt.replace(batchSize=1)` gives a changed copy.
+
+    Beside the flags: isTrain, role ('train' | 'test' | 'encode'), spec (the DatasetSpec), sources (where each value
+    came from), saved (the experiment's options record, or {}), notes (lines that belong into opt.txt).
+    """
+
+    def __setattr__(self, name, value):
+        raise AttributeError(f"options are read-only after parsing; use opt.replace({name}=...)")
+
+    def replace(self, **changes) -> Options:
+        """A copy with some values changed."""
+        return Options(**{**vars(self), **changes})
+
+    def flags(self) -> dict:
+        """The flags alone, by name: what opt.json holds."""
+        return {name: getattr(self, name) for name in self.sources}
+
+
+class BaseOptions:
+    """Parses in two phases: --model and --dataset_mode first, then everything, with the flags those two add.
+
+    A value comes from the command line; else, for test, encode and resume, the experiment's opt.json; else the data
+    root's dataset.json; else the model's default; else the default here.
+    """
+
+    role = ""
+
+    def __init__(self, role: str | None = None):
+        self.role = role or self.role
+        self.is_train = False
+
+    def initialize(self, parser: FlagParser) -> FlagParser:
+        """Add the flags that every script has."""
+        _experiment_flags(parser)
+        _size_flags(parser)
+        _input_flags(parser)
+        return parser
+
+    def parse(self, argv: list[str] | None = None, save: bool = True) -> Options:
+        """Parse `argv` (default: the command line) into an Options; prints what is not a default.
+
+        save is accepted for old callers; the record is written by the script once the run is sound.
+        Raises UserError naming the flag, what was found and what is allowed.
+        """
+        argv = list(sys.argv[1:] if argv is None else argv)
+        helping = "-h" in argv or "--help" in argv
+        first = self._first_phase(argv)
+        record, fault = {}, None
+        try:
+            record = {} if helping else saved.find(self, first)
+        except UserError as error:  # a mistyped flag is the better answer, so it comes first
+            fault = error
+        parser = self._full_parser(first, record)
+        unset = SimpleNamespace(**dict.fromkeys(parser.flags(), _UNSET))
+        explicit = {k: v for k, v in vars(parser.parse_args(argv, unset)).items() if v is not _UNSET}
+        if fault:
+            raise fault
+        values, sources = self._merge(parser, explicit, first, record)
+        spec = values.pop("spec")
+        return self._finish(parser, values, sources, spec, record, argv)
+
+    # phases
+
+    def _first_phase(self, argv) -> SimpleNamespace:
+        """What must be known before the full parser can be built."""
+        parser = FlagParser(add_help=False)
+        for name in ("--model", "--dataset_mode", "--name", "--checkpoints_dir", "--dataroot", "--load_pretrain"):
+            parser.add_argument(name, default=None)
+        parser.add_argument("--continue_train", action="store_true")
+        return parser.parse_known_args(argv)[0]
+
+    def _full_parser(self, first, record) -> FlagParser:
+        from data.data_loader import dataset_class
+        from models.models import model_class
+        parser = self.initialize(FlagParser(description=(sys.modules["__main__"].__doc__ or "").strip() or None))
+        known = record.get("options", {})
+        for kind, lookup in (("model", model_class), ("dataset_mode", dataset_class)):
+            name = getattr(first, kind) or known.get(kind) or parser.get_default(kind)
+            lookup(name).modify_commandline_options(parser, self.is_train)
+            parser.set_defaults(**{kind: name})
+        return parser
+
+    def _merge(self, parser, explicit, first, record):
+        """Layer the sources of values over each other."""
+        actions = parser.flags()
+        values = {dest: parser._get_value(a, a.default) if isinstance(a.default, str) and a.type else a.default
+                  for dest, a in actions.items()}
+        sources = dict.fromkeys(actions, "default")
+        known = saved.inherited_values(self, parser, record)
+        self._refuse_contradictions(parser, explicit, known, record)
+        dataroot, source = self._dataroot(explicit, known, values["dataroot"])
+        spec = DatasetSpec.read(dataroot)
+        where = str(Path(dataroot) / "dataset.json")
+        from_data = {**spec.defaults, **({"label_nc": spec.label_nc} if spec.label_nc is not None else {})}
+        for dest, value in from_data.items():
+            if dest in actions and dest not in saved.PERSONAL:
+                values[dest], sources[dest] = parser.convert(actions[dest], value, where), "dataset.json"
+        for dest, value in known.items():
+            values[dest], sources[dest] = value, "opt.json"
+        for dest, value in explicit.items():
+            values[dest], sources[dest] = value, "command line"
+        values["dataroot"], sources["dataroot"] = str(dataroot), source
+        if first.name is None and record.get("name"):
+            values["name"], sources["name"] = record["name"], "trained last"
+        values["spec"] = spec
+        return values, sources
+
+    def _refuse_contradictions(self, parser, explicit, known, record):
+        for dest in sorted(parser.architecture & explicit.keys() & known.keys()):
+            if explicit[dest] != known[dest]:
+                flag = parser.flags()[dest].option_strings[0]
+                raise UserError(f"{flag} {explicit[dest]}: the experiment was trained with {flag} {known[dest]} "
+                                f"({record['path']}); leave the flag out, or name another experiment")
+
+    def _dataroot(self, explicit, known, default):
+        """The data root and where its name came from; the shipped faces where none is given and none is there."""
+        if "dataroot" in explicit:
+            return explicit["dataroot"], "command line"
+        if "dataroot" in known:
+            return known["dataroot"], "opt.json"
+        if not Path(default).is_dir() and SAMPLE_FACES.is_dir():
+            print(f"No --dataroot given and {default} is not there: using the sample faces in {_short(SAMPLE_FACES)}")
+            return _short(SAMPLE_FACES), "sample faces"
+        return default, "default"
+
+    def _finish(self, parser, values, sources, spec, record, argv) -> Options:
+        from models.models import model_class
+        ids, line = available_gpu_ids(parse_gpu_ids(values["gpu_ids"]))
+        if line:
+            print(line)
+        values["gpu_ids"] = ids
+        if values["fp16"] and sources["precision"] != "command line":
+            values["precision"], sources["precision"] = "fp16", "--fp16"
+        self.finish_values(values, sources)
+        opt = Options(**values, isTrain=self.is_train, role=self.role, spec=spec, sources=sources, saved=record,
+                      notes=(), command=shlex.join([Path(sys.argv[0]).name, *argv]))
+        check_shared(opt)
+        model_class(opt.model).check_options(opt)
+        print(self.table(parser, opt))
+        return opt
+
+    def finish_values(self, values, sources):
+        """A subclass's last word: values that follow from others."""
+
+    @staticmethod
+    def table(parser, opt) -> str:
+        """The values worth reading: those that are not defaults, or all of them with --verbose."""
+        rows = [(k, v, opt.sources[k]) for k, v in sorted(opt.flags().items())
+                if opt.verbose or opt.sources[k] != "default"]
+        head = "------------ Options (all) -------------" if opt.verbose else "------------ Options -------------"
+        return "\n".join([head, *(f"{k}: {v}  [{source}]" for k, v, source in rows), "-------------- End ----------------"])
+
+
+def check_shared(opt) -> None:
+    """Combinations of shared flags that cannot be meant. Raises UserError naming both."""
+    if "crop" in opt.resize_or_crop and opt.fineSize > opt.loadSize and opt.resize_or_crop != "crop":
+        raise UserError(f"--fineSize {opt.fineSize}: larger than --loadSize {opt.loadSize}, so nothing can be cropped; "
+                        "lower it or leave the crop out of --resize_or_crop")
+    if opt.precision == "fp16" and not opt.gpu_ids:
+        print("--fp16 on a CPU: bfloat16 is used, which CPUs compute and which needs no loss scaling")
+
+
+def _short(path: Path) -> str:
+    """A path as the user would type it from here."""
+    try:
+        return "./" + str(path.relative_to(Path.cwd())) + "/"
+    except ValueError:
+        return str(path)
+
+
+def _experiment_flags(parser):
+    group = parser.add_argument_group("experiment")
+    group.add_argument("--name", type=folder_name, default="label2city", help="the experiment: results and weights go "
+                       "to its folder in --checkpoints_dir")
+    group.add_argument("--gpu_ids", default="0", help="devices, such as 0 or 0,1,2; -1 for the CPU")
+    group.add_argument("--checkpoints_dir", default="./checkpoints", help="where experiments are kept")
+    group.add_argument("--model", default="pix2pixHD", help="which model: one of models.models.MODELS")
+    group.add_argument("--norm", choices=("instance", "batch"), default="instance", help="normalisation layers")
+    group.add_argument("--use_dropout", action="store_true", help="dropout in the generator's residual blocks")
+    group.add_argument("--data_type", type=whole(), choices=(8, 16, 32), default=32, help="bits of the weights at "
+                       "test: 16 half precision, 8 weights rounded to 8 bits a channel")
+    group.add_argument("--verbose", action="store_true", help="show every option, the networks, and tracebacks")
+    group.add_argument("--fp16", action="store_true", help="mixed precision: short for --precision fp16")
+    group.add_argument("--precision", choices=PRECISIONS, default="fp32", help="what the networks compute in")
+    group.add_argument("--local_rank", type=whole(), default=0, help="set by distributed launchers; read from the "
+                       "environment where they set it there")
+    group.add_argument("--seed", type=whole(0, 2**31 - 1), default=0, help="order, augmentation, initial weights and "
+                       "sampled styles follow from it")
+    parser.architecture |= {"model", "norm", "use_dropout"}
+
+
+def _size_flags(parser):
+    group = parser.add_argument_group("sizes")
+    group.add_argument("--batchSize", type=whole(1), default=1, help="pictures in a step, over all devices")
+    group.add_argument("--loadSize", type=whole(1, 30000), default=1024, help="pictures are scaled to this")
+    group.add_argument("--fineSize", type=whole(1, 30000), default=512, help="then cropped to this, if a crop is asked")
+    group.add_argument("--label_nc", type=whole(0, 65535), default=35, help="classes of the label maps; 0: the input "
+                       "is a picture, in <phase>_A, and the output is in <phase>_B")
+    group.add_argument("--input_nc", type=whole(1, 4), default=3, help="channels of the input picture (--label_nc 0)")
+    group.add_argument("--output_nc", type=whole(1, 3), choices=(1, 3), default=3, help="channels of the output")
+    parser.architecture |= {"label_nc", "input_nc", "output_nc"}
+    parser.inherited |= {"loadSize", "fineSize"}
+
+
+def _input_flags(parser):
+    group = parser.add_argument_group("data")
+    group.add_argument("--dataroot", default="./datasets/cityscapes/", help="folder with <phase>_label, <phase>_img "
+                       "and, where there are any, <phase>_inst")
+    group.add_argument("--dataset_mode", default="aligned", help="which data set: one of data.data_loader.DATASETS")
+    group.add_argument("--resize_or_crop", type=resize_or_crop, default="scale_width", help="preprocessing: "
+                       "resize_and_crop, resize, crop, scale_width, scale_width_and_crop or none")
+    group.add_argument("--serial_batches", action="store_true", help="take pictures in order, not shuffled")
+    group.add_argument("--no_flip", action="store_true", help="do not mirror half of the training pictures")
+    group.add_argument("--nThreads", type=whole(0, 512), default=2, help="processes that load data; 0: this one")
+    group.add_argument("--max_dataset_size", type=whole_or_inf(1), default=INF, help="use at most this many pictures")
+    group.add_argument("--display_winsize", type=whole(16, 10000), default=512, help="width of pictures on the pages")
+    group.add_argument("--tf_log", action="store_true", help="write TensorBoard logs (needs tensorboard)")
+    parser.inherited |= {"dataroot", "dataset_mode", "resize_or_crop", "precision", "fp16"}
+
+
+__all__ = ["BaseOptions", "Options", "number", "whole"]

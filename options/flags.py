@@ -1,0 +1,122 @@
+"""The parser behind the option classes: types that say what they allow, errors of one line."""
+from __future__ import annotations
+
+import argparse
+import math
+import re
+
+from util.errors import UserError
+
+INF = float("inf")
+
+
+class FlagParser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are a single line, and that knows which flags shape the networks.
+
+    architecture: flags whose value is fixed by the weights; a later command may not contradict them.
+    inherited: flags that test, encode and resume take over from the experiment when left out.
+    Both are sets of destination names; models and datasets add theirs.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(allow_abbrev=False, formatter_class=_Help, **kwargs)
+        self.architecture: set[str] = set()
+        self.inherited: set[str] = set()
+
+    def error(self, message):
+        raise UserError(f"{message} (--help lists every flag)")
+
+    def flags(self) -> dict[str, argparse.Action]:
+        """Every flag by its destination, --help left out."""
+        return {action.dest: action for action in self._actions if action.dest != "help"}
+
+    def convert(self, action: argparse.Action, value, where: str):
+        """Check a value that did not come from the command line as if it had. Raises UserError naming `where`."""
+        try:
+            if action.nargs == 0:
+                if not isinstance(value, bool):
+                    raise argparse.ArgumentTypeError(f"must be true or false, not {value!r}")
+                return value
+            if isinstance(action, argparse._AppendAction):
+                return [self._get_value(action, str(item)) for item in value]
+            if value is None:
+                return None
+            value = self._get_value(action, str(value))
+            self._check_value(action, value)
+            return value
+        except (argparse.ArgumentError, argparse.ArgumentTypeError) as error:
+            reason = getattr(error, "message", None) or str(error)
+            raise UserError(f"{where}: {action.option_strings[0]} {reason}") from None
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=30, width=118)
+
+    def _get_help_string(self, action):
+        if action.default in (None, "", argparse.SUPPRESS) or action.nargs == 0:
+            return action.help
+        return super()._get_help_string(action)
+
+
+def whole(low: int = 0, high: int | None = None):
+    """A whole number of at least `low` and at most `high`."""
+    allowed = f"a whole number from {low} to {high}" if high is not None else f"a whole number of at least {low}"
+
+    def parse(text):
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be {allowed}, not '{text}'") from None
+        if value < low or (high is not None and value > high):
+            raise argparse.ArgumentTypeError(f"must be {allowed}, not {value}")
+        return value
+    return parse
+
+
+def whole_or_inf(low: int = 0):
+    """A whole number of at least `low`, or inf for no limit."""
+    def parse(text):
+        return INF if str(text).strip().lower() == "inf" else whole(low)(text)
+    return parse
+
+
+def number(low: float = -INF, high: float = INF, above: bool = False, below: bool = False):
+    """A finite number from `low` to `high`; above and below leave out the ends."""
+    ends = [f"{'above' if above else 'at least'} {low:g}" if low > -INF else "",
+            f"{'below' if below else 'at most'} {high:g}" if high < INF else ""]
+    allowed = " ".join(["a finite number", " and ".join(filter(None, ends))]).strip()
+
+    def parse(text):
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be {allowed}, not '{text}'") from None
+        out = not math.isfinite(value) or value < low or value > high
+        if out or (above and value == low) or (below and value == high):
+            raise argparse.ArgumentTypeError(f"must be {allowed}, not {text}")
+        return value
+    return parse
+
+
+def folder_name(text):
+    """A name that stays in its folder: no separators, no leading dot, no control characters."""
+    bad = not text.strip() or text.startswith(".") or len(text.encode()) > 200 or re.search(r"[/\\\x00-\x1f\x7f]", text)
+    if bad:
+        raise argparse.ArgumentTypeError(f"must be a plain folder name (no / or \\, no leading dot), not {text[:80]!r}")
+    return text
+
+
+def epoch_name(text):
+    """'latest' or the number of an epoch."""
+    if not re.fullmatch(r"latest|[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"must be 'latest' or the number of a saved epoch, not {text[:80]!r}")
+    return text
+
+
+def resize_or_crop(text):
+    """One of the preprocessings; substrings act, as in pix2pixHD."""
+    if text == "none" or any(word in text for word in ("resize", "scale_width", "crop")):
+        return text
+    raise argparse.ArgumentTypeError(
+        f"must be resize_and_crop, resize, crop, scale_width, scale_width_and_crop or none, not {text[:80]!r}")

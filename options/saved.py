@@ -1,0 +1,125 @@
+"""opt.json: what an experiment was trained with, and which of it a later command takes over."""
+from __future__ import annotations
+
+import json
+import math
+import platform
+import subprocess
+from pathlib import Path
+
+from util.errors import UserError
+from util.files import atomic_write, read_json
+
+# flags that belong to one call, never to the experiment or the data
+PERSONAL = {"name", "checkpoints_dir", "gpu_ids", "local_rank", "verbose", "continue_train", "load_pretrain",
+            "which_epoch", "phase", "results_dir", "model", "dataset_mode", "dataroot"}
+
+
+def experiment_folder(opt) -> Path:
+    """checkpoints/<name> of parsed options."""
+    return Path(opt.checkpoints_dir) / opt.name
+
+
+def find(options, first) -> dict:
+    """The record a command starts from: {'options', 'path', 'name'}; {} where there is none.
+
+    options: the BaseOptions (its role says what is looked for). first: the flags of the first phase.
+    """
+    root = Path(first.checkpoints_dir or "./checkpoints")
+    if options.role == "train":
+        return _read(root / (first.name or "label2city")) if first.continue_train else {}
+    if options.role == "encode" and first.load_pretrain:
+        return _read(Path(first.load_pretrain))
+    if first.name is not None:
+        return _read(root / first.name)
+    name = _trained_last(root)
+    if name is None:
+        raise UserError(f"--name is not given and {root} holds no trained experiment; run train.py first, "
+                        "or name one with --name")
+    if name != "label2city":
+        print(f"No --name given: using '{name}', the experiment trained last in {root}")
+    return {**_read(root / name), "name": name}
+
+
+def _trained_last(root: Path) -> str | None:
+    """'label2city' if it has been trained, else the experiment whose training wrote last."""
+    if any((root / "label2city").glob("*_net_*.pth")):
+        return "label2city"
+    found = []
+    for folder in root.iterdir() if root.is_dir() else ():
+        marks = [folder / "latest_state.pth", folder / "iter.txt", *folder.glob("*_net_*.pth")]
+        # a folder of copied weights counts only where nothing was trained here
+        trained = any(mark.is_file() for mark in marks[:2])
+        times = [mark.stat().st_mtime for mark in (marks[:2] if trained else marks) if mark.is_file()]
+        if times:
+            found.append((trained, max(times), folder.name))
+    return max(found)[2] if found else None
+
+
+def _read(folder: Path) -> dict:
+    path = folder / "opt.json"
+    if not path.is_file():
+        return {}
+    raw = read_json(path)
+    if not isinstance(raw, dict) or not isinstance(raw.get("options"), dict):
+        raise UserError(f"{path}: holds no options; restore the file, or delete it and give the flags by hand")
+    return {"options": raw["options"], "path": str(path)}
+
+
+def inherited_values(options, parser, record) -> dict:
+    """The saved values a command takes over, checked like typed ones. A resume takes all, others what shapes
+    networks and data."""
+    known, actions = record.get("options", {}), parser.flags()
+    wanted = set(actions) if options.role == "train" else parser.architecture | parser.inherited
+    values = {}
+    for dest in sorted(wanted & set(known) & set(actions)):
+        if dest in PERSONAL and dest not in ("model", "dataset_mode", "dataroot"):
+            continue
+        value = known[dest]
+        if dest == "resize_or_crop" and options.role != "train":
+            value = without_crop(str(value))
+        values[dest] = parser.convert(actions[dest], value, record["path"])
+    return values
+
+
+def without_crop(text: str) -> str:
+    """The training preprocessing as it applies to whole pictures: 'scale_width_and_crop' -> 'scale_width'."""
+    if "crop" not in text:
+        return text
+    return "resize" if "resize" in text else "scale_width" if "scale_width" in text else "none"
+
+
+def write(opt) -> None:
+    """Write opt.json (for programs) and opt.txt (for people) into the experiment's folder."""
+    folder = experiment_folder(opt)
+    flags = {k: _plain(v) for k, v in opt.flags().items()}
+    record = {"options": flags, "sources": dict(opt.sources), "command": opt.command, "seed": opt.seed,
+              "versions": versions(), "notes": list(opt.notes)}
+    with atomic_write(folder / "opt.json", "w") as stream:
+        stream.write(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    lines = ["------------ Options -------------", *(f"{k}: {v}" for k, v in sorted(flags.items())),
+             *(f"# {note}" for note in opt.notes), "-------------- End ----------------"]
+    with atomic_write(folder / "opt.txt", "w") as stream:
+        stream.write("\n".join(lines) + "\n")
+
+
+def _plain(value):
+    if isinstance(value, float) and math.isinf(value):
+        return "inf"
+    if isinstance(value, list) and all(isinstance(i, int) for i in value):
+        return ",".join(map(str, value)) or "-1"
+    return value
+
+
+def versions() -> dict:
+    """What made this run: Python, torch, NumPy and the project's commit where git knows it."""
+    import numpy
+    import torch
+    root = Path(__file__).resolve().parents[1]
+    try:
+        commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=root,
+                                capture_output=True, text=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.TimeoutExpired):
+        commit = None
+    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__,
+            "commit": commit}

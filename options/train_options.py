@@ -1,0 +1,59 @@
+"""Flags of the training loop."""
+from __future__ import annotations
+
+from options.base_options import BaseOptions
+from options.flags import epoch_name, folder_name, number, whole
+from util.errors import UserError
+
+
+class TrainOptions(BaseOptions):
+    """Flags of train.py; encode_features.py and precompute_feature_maps.py take the same with role 'encode'."""
+
+    role = "train"
+
+    def __init__(self, role: str | None = None):
+        super().__init__(role)
+        self.is_train = True
+
+    def initialize(self, parser):
+        """Add the loop's flags to the shared ones."""
+        parser = super().initialize(parser)
+        _display_flags(parser)
+        _loop_flags(parser)
+        return parser
+
+    def finish_values(self, values, sources):
+        """--debug means a short run that shows everything; encoding looks at each picture once, as it is."""
+        if values["debug"]:
+            forced = {"display_freq": 1, "print_freq": 1, "niter": 1, "niter_decay": 0, "max_dataset_size": 10}
+            for key, value in forced.items():
+                values[key], sources[key] = value, "--debug"
+        if self.role == "encode":
+            for key, value in {"serial_batches": True, "no_flip": True}.items():
+                values[key], sources[key] = value, "encoding"
+        elif values["continue_train"] and values["load_pretrain"]:
+            raise UserError("--load_pretrain: --continue_train goes on from the experiment's own weights; give one of "
+                            "the two")
+
+
+def _display_flags(parser):
+    group = parser.add_argument_group("display and saving (in pictures, unless said)")
+    group.add_argument("--display_freq", type=whole(1), default=100, help="pictures between updates of the page")
+    group.add_argument("--print_freq", type=whole(1), default=100, help="pictures between lines of the log")
+    group.add_argument("--save_latest_freq", type=whole(1), default=1000, help="pictures between saves of 'latest'")
+    group.add_argument("--save_epoch_freq", type=whole(1), default=10, help="epochs between saves that are kept")
+    group.add_argument("--no_html", action="store_true", help="write no page while training")
+    group.add_argument("--debug", action="store_true", help="one epoch of ten pictures, shown and logged at each step")
+
+
+def _loop_flags(parser):
+    group = parser.add_argument_group("training")
+    group.add_argument("--continue_train", action="store_true", help="go on from the experiment's last checkpoint")
+    group.add_argument("--load_pretrain", default="", help="start from the weights in this folder; layers that "
+                       "do not fit are listed")
+    group.add_argument("--which_epoch", type=epoch_name, default="latest", help="which checkpoint to start from")
+    group.add_argument("--phase", type=folder_name, default="train", help="train, val, test, ...: prefix of the folders")
+    group.add_argument("--niter", type=whole(0), default=100, help="epochs at the starting learning rate")
+    group.add_argument("--niter_decay", type=whole(0), default=100, help="epochs in which it falls to zero")
+    group.add_argument("--beta1", type=number(0, 1, below=True), default=0.5, help="Adam's momentum")
+    group.add_argument("--lr", type=number(0, above=True), default=0.0002, help="Adam's starting learning rate")

@@ -1,0 +1,34 @@
+"""Write each training photo's feature map as a picture, for --load_features at twice the size."""
+from pathlib import Path
+
+from torch.nn.functional import interpolate
+
+from data.data_loader import CreateDataLoader
+from models.models import create_model
+from options.train_options import TrainOptions
+from util.errors import command_line
+from util.progress import Progress
+from util.util import save_image, tensor2im
+
+
+@command_line
+def main():
+    """Parse, build, encode, write."""
+    opt = TrainOptions(role="encode").parse()
+    loader = CreateDataLoader(opt)
+    model = create_model(opt)
+    folder = Path(opt.dataroot) / f"{loader.dataset.phase}_feat"
+    with Progress(len(loader)) as progress:
+        for batch in loader.load_data():
+            maps = interpolate(model.feature_map(batch), scale_factor=2, mode="nearest")
+            for name, feature_map in zip(batch["name"], maps):
+                path = folder / f"{name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save_image(tensor2im(feature_map), path)
+            progress.update(len(maps))
+    print(f"{len(loader)} feature maps in {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Draw photos from label maps, and write a page to look at them."""
+from pathlib import Path
+
+from data.data_loader import CreateDataLoader
+from models.models import create_model
+from options.test_options import TestOptions
+from util.errors import command_line
+from util.result_page import ResultPage, remark_of
+from util.util import legend_entries
+from util.visualizer import Visualizer
+
+
+@command_line
+def main():
+    """Parse, build, draw."""
+    opt = TestOptions().parse()
+    loader = CreateDataLoader(opt)
+    model = create_model(opt)
+    if opt.export_onnx:
+        model.export_onnx(opt.export_onnx)
+        return 0
+    folder = Path(opt.results_dir) / opt.name / f"{opt.phase}_{opt.which_epoch}"
+    title = f"Experiment = {opt.name}, Phase = {opt.phase}, Epoch = {opt.which_epoch}"
+    with ResultPage(folder, title, width=opt.display_winsize) as page:
+        draw(opt, loader, model, page, folder)
+    print(f"Page: {folder / 'index.html'}")
+    return 0
+
+
+def draw(opt, loader, model, page, folder):
+    """Draw every picture asked for, and write the page and metrics.json."""
+    metrics, classes, visualizer = model.new_metrics(), set(), Visualizer(opt)
+    for batch in loader.load_data():
+        outputs = model.inference(batch)
+        for i, name in enumerate(batch["name"]):
+            print(f"process image... {batch['path'][i]}")
+            visuals = model.result_visuals(batch, outputs, i)
+            figures = model.score(metrics, name, batch, visuals, i)
+            visualizer.save_images(page, visuals, name, remark_of(figures))
+            if opt.label_nc:
+                classes.update(batch["label"][i].unique().tolist())
+    if len(loader) < len(loader.dataset):
+        page.note(stopped_early(opt, len(loader), len(loader.dataset)))
+        print(stopped_early(opt, len(loader), len(loader.dataset)))
+    if opt.label_nc and opt.spec.labels:
+        page.set_legend(legend_entries(list(classes), opt.label_nc, opt.spec.labels, opt.spec.colors))
+    if metrics and metrics.summary()["pictures"]:
+        page.set_metrics(metrics.summary())
+        metrics.write(folder / "metrics.json")
+        summary = metrics.summary()
+        print(", ".join(f"{key} {summary[key]:.3f}" for key in ("region_color_error", "ssim", "psnr") if summary.get(key)))
+    page.save()
+
+
+def stopped_early(opt, drawn, available) -> str:
+    """Which flag ended the test before the data did."""
+    bounds = {"--how_many": opt.how_many, "--ntest": opt.ntest, "--max_dataset_size": opt.max_dataset_size}
+    flag = min(bounds, key=bounds.get)
+    return f"Drew {drawn} of {available} pictures, as {flag} {bounds[flag]} asks; raise it to draw more."
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Learn to draw photos from label maps."""
+import shlex
+import sys
+
+from data.data_loader import CreateDataLoader
+from models.base_model import Diverged
+from models.models import create_model
+from options import saved
+from options.train_options import TrainOptions
+from util.checkpoint import Checkpoint, Position
+from util.errors import UserError, command_line
+from util.interrupt import Interrupts
+from util.progress import Progress
+from util.stopwatch import Stopwatch
+from util.visualizer import Visualizer
+
+
+@command_line
+def main():
+    """Parse, build, train."""
+    opt = TrainOptions().parse()
+    loader = CreateDataLoader(opt)
+    print(f"{len(loader)} training pictures in {opt.dataroot}")
+    with Checkpoint(saved.experiment_folder(opt)) as checkpoint:
+        model = create_model(opt)
+        position = begin(opt, checkpoint, model, len(loader))
+        return Training(opt, loader, model, checkpoint, position).run()
+
+
+def begin(opt, checkpoint, model, epoch_size) -> Position:
+    """Find where to start, and write the record of the run."""
+    position = Position()
+    if opt.continue_train:
+        position = checkpoint.resume(model, opt.which_epoch, epoch_size)
+    elif checkpoint.exists():
+        print(f"{checkpoint.folder} holds an earlier run: its files are now in {checkpoint.set_aside()} "
+              "(--continue_train would have gone on with it)")
+    saved.write(opt.replace(notes=tuple(model.notes)))
+    return position
+
+
+class Training:
+    """The loop over epochs and batches, with what is shown and saved on the way."""
+
+    def __init__(self, opt, loader, model, checkpoint, position):
+        self.opt, self.loader, self.model = opt, loader, model
+        self.checkpoint, self.position = checkpoint, position
+        self.epochs = opt.niter + opt.niter_decay
+        self.visualizer, self.watch = Visualizer(opt, len(loader)), Stopwatch()
+        self.unshown = False
+        for note in model.notes:
+            self.visualizer.note(note)
+
+    def run(self) -> int:
+        """Train to the end or to an interruption; gives the exit status."""
+        if self.position.epoch > self.epochs:
+            print(f"Nothing left to do: all {self.epochs} epochs are done. A larger --niter or --niter_decay goes on.")
+            return 0
+        with Interrupts() as interrupts, Progress(self.epochs * len(self.loader), self.position.total) as self.progress:
+            try:
+                while self.position.epoch <= self.epochs and not interrupts.wanted:
+                    self.epoch(interrupts)
+            except UserError as error:
+                if not isinstance(error, Diverged):  # what was learnt before a broken picture is worth keeping
+                    self.save()
+                raise
+            finally:
+                self.visualizer.close()
+        return self.stopped(interrupts) if interrupts.wanted else self.finished()
+
+    def epoch(self, interrupts):
+        """The rest of one epoch."""
+        opt, position = self.opt, self.position
+        epoch = position.epoch
+        self.model.start_epoch(epoch)
+        for batch in self.watch.waiting(self.loader.epoch(epoch, position.done)):
+            terms = self.model.train_step(batch)
+            count = len(batch["path"])
+            position.done, position.total = position.done + count, position.total + count
+            self.watch.pictures += count
+            self.progress.update(count, epoch=(epoch, self.epochs), waiting=self.watch.share)
+            self.show(terms, count)
+            if interrupts.wanted:
+                break
+            if self.due(opt.save_latest_freq, count):
+                self.save()
+        if position.done >= len(self.loader):
+            position.epoch, position.done = epoch + 1, 0
+            if epoch % opt.save_epoch_freq == 0:
+                self.save(epoch)
+
+    def show(self, terms, count):
+        """Log, page and TensorBoard, as often as asked."""
+        position, opt = self.position, self.opt
+        if self.due(opt.print_freq, count):
+            seconds, waited = self.watch.read()
+            self.visualizer.print_current_errors(position.epoch, position.done, terms, seconds,
+                                                 {"data": f"{waited:.0%}"})
+            self.visualizer.plot_current_errors(terms, position.total)
+        self.unshown = not self.due(opt.display_freq, count)
+        if not self.unshown:
+            self.display()
+
+    def display(self):
+        """Put the newest pictures on the page."""
+        epoch = self.position.epoch - (self.position.done == 0)
+        self.visualizer.display_current_results(self.model.current_visuals(), epoch, self.position.total)
+        self.unshown = False
+
+    def due(self, frequency, count) -> bool:
+        """Whether the last `count` pictures crossed a multiple of `frequency`."""
+        total = self.position.total
+        return total // frequency > (total - count) // frequency
+
+    def save(self, epoch=None):
+        """Save the latest checkpoint, and with `epoch` one that is kept."""
+        self.checkpoint.save(self.model, self.position, epoch)
+
+    def stopped(self, interrupts) -> int:
+        """Save after an interruption, and say how to go on."""
+        self.save()
+        again = shlex.join(["python", *(word for word in sys.argv if word != "--continue_train"), "--continue_train"])
+        print(f"Saved after {self.position.done} pictures of epoch {self.position.epoch}. To go on:\n    {again}")
+        return interrupts.exit_status
+
+    def finished(self) -> int:
+        """Save the end of the training and show its last pictures."""
+        if self.unshown:
+            self.display()
+            self.visualizer.close()
+        self.save()
+        print(f"Trained for {self.epochs} epochs: {self.checkpoint.folder}")
+        if not self.opt.no_html:
+            print(f"Page: {self.checkpoint.folder / 'web' / 'index.html'}")
+        return 0
+
+
+if __name__ == "__main__":
+    main()

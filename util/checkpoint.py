@@ -1,0 +1,234 @@
+"""Checkpoints that are whole: a save appears all at once, and what is read can run no code.
+
+A save goes to `.saving/`, reaches the disk, becomes `.commit/` in one rename, and is then moved over the old files. A
+process killed before the rename leaves the old checkpoint; one killed after it leaves a commit that the next reader
+carries out.
+"""
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import pickle
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from util.errors import UserError, first_few
+
+try:
+    import fcntl
+except ImportError:  # no such locks on Windows
+    fcntl = None
+
+STATE = "latest_state.pth"
+_SAVING, _COMMIT, _LOCK = ".saving", ".commit", ".lock"
+
+
+@dataclass
+class Position:
+    """Where a training stands: in epoch `epoch` (from 1), `done` of its pictures seen; `total` pictures in all."""
+
+    epoch: int = 1
+    done: int = 0
+    total: int = 0
+
+
+def read_tensors(path, mmap: bool = False) -> dict:
+    """Read a dict of tensors and plain values; nothing in the file can run.
+
+    mmap: map the file instead of copying it, where its format allows. Raises UserError naming the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    try:
+        try:
+            value = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap or None)
+        except RuntimeError as error:
+            if not mmap or "mmap" not in str(error):
+                raise
+            value = torch.load(path, map_location="cpu", weights_only=True)  # written before PyTorch 1.6
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{path}: holds more than tensors and was not read, since it could run code "
+                        f"({_reason(error)}); save a plain state dict") from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EACCES:
+            raise UserError(f"{path}: may not be read; change its permissions") from error
+        raise UserError(f"{path}: is broken or cut short ({_reason(error)}); copy or save it again") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds a {type(value).__name__}, not a state dict")
+    return value
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+class Checkpoint:
+    """The files of one experiment, held by one training process at a time.
+
+    Raises UserError when another process trains under the same name.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.folder / _LOCK, "a+")  # noqa: SIM115 - held until the process ends
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot be written ({error.strerror}); check --checkpoints_dir") from error
+        self._take_lock()
+        shutil.rmtree(self.folder / _SAVING, ignore_errors=True)  # what a killed save left behind
+        finish_commit(self.folder)
+
+    def _take_lock(self):
+        if fcntl is None:
+            return
+        try:  # a POSIX record lock: not inherited by loader processes, gone with its owner however that ends
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"--name {self.folder.name}: another process is training in {self.folder}; wait for it, or "
+                            "choose another --name") from None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        """Let go of the experiment; a folder that a failed start left empty goes too."""
+        if [path.name for path in self.folder.iterdir()] == [_LOCK]:
+            (self.folder / _LOCK).unlink()
+            self.folder.rmdir()
+        self._lock.close()
+
+    def resume(self, model, which_epoch: str, epoch_size: int) -> Position:
+        """Bring `model`, whose weights are loaded, to where the training stood.
+
+        which_epoch: 'latest' gives an exact resume where latest_state.pth is there; a number, or a folder with only
+        pix2pixHD's own files, goes on from the weights, and says what could not be restored.
+        """
+        state = self.state() if which_epoch == "latest" else None
+        if state is not None:
+            model.load_state(state["model"])
+            position = Position(**state["position"])
+            print(f"Going on after {position.done} pictures of epoch {position.epoch}")
+            return position
+        position = (self.counted_position() if which_epoch == "latest" else Position(int(which_epoch) + 1)) or Position()
+        position.done = min(position.done, epoch_size)
+        position.total = (position.epoch - 1) * epoch_size + position.done
+        print(f"Going on from weights alone at epoch {position.epoch}, picture {position.done}: {self.folder} has no "
+              f"{STATE} for them, so Adam's moments, the image pool and the random state start anew")
+        return position
+
+    def exists(self) -> bool:
+        """Whether a training has saved here."""
+        return any(self.folder.glob("*_net_*.pth"))
+
+    def set_aside(self) -> Path:
+        """Move a finished or forgotten run's files to `previous/`, so that a new one cannot overwrite months of work."""
+        target = self.folder / "previous"
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        for path in self.folder.iterdir():
+            if path.name not in (_LOCK, target.name):
+                os.rename(path, target / path.name)
+        return target
+
+    def save(self, model, position: Position, epoch: int | None = None) -> None:
+        """Write latest_net_*.pth, latest_state.pth and iter.txt as one; with `epoch`, <epoch>_net_*.pth as well.
+
+        Raises UserError where the disk refuses; then the last good checkpoint stays and nothing is left behind.
+        """
+        staging = self.folder / _SAVING
+        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            staging.mkdir()
+            for name, weights in model.weights().items():
+                _write(staging / f"latest_net_{name}.pth", weights)
+                if epoch is not None:
+                    _link(staging / f"latest_net_{name}.pth", staging / f"{epoch}_net_{name}.pth")
+            _write(staging / STATE, {"version": 1, "position": vars(position).copy(), "model": model.state()})
+            (staging / "iter.txt").write_text(f"{position.epoch}\n{position.done}\n")
+            _sync(staging)
+            os.rename(staging, self.folder / _COMMIT)
+        except OSError as error:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise UserError(f"{self.folder}: the checkpoint could not be saved ({error.strerror or error}); the last good "
+                            "one is untouched; free some space, then go on with --continue_train") from error
+        finish_commit(self.folder)
+
+    def forget(self, keep: int) -> None:
+        """Delete the numbered checkpoints but the newest `keep`."""
+        numbers = sorted({int(p.name.split("_")[0]) for p in self.folder.glob("*_net_*.pth")
+                          if p.name.split("_")[0].isdigit()})
+        for number in numbers[:max(0, len(numbers) - keep)]:
+            for path in self.folder.glob(f"{number}_net_*.pth"):
+                path.unlink()
+
+    def state(self) -> dict | None:
+        """The saved state of a run, or None where only weights are there."""
+        path = self.folder / STATE
+        if not path.is_file():
+            return None
+        state = read_tensors(path)
+        if not isinstance(state.get("position"), dict) or not isinstance(state.get("model"), dict):
+            raise UserError(f"{path}: is not the state of a training; delete it to resume from the weights alone")
+        return state
+
+    def counted_position(self) -> Position | None:
+        """The position that iter.txt tells, or None."""
+        path = self.folder / "iter.txt"
+        if not path.is_file():
+            return None
+        words = path.read_text(errors="replace").replace(",", " ").split()
+        try:
+            epoch, done = (int(float(word)) for word in words)
+            if epoch < 1 or done < 0:
+                raise ValueError
+        except (ValueError, OverflowError):
+            raise UserError(f"{path}: should hold two numbers, epoch and pictures done, not {first_few(words)!r}; mend or "
+                            "delete it") from None
+        return Position(epoch, done)
+
+
+def finish_commit(folder) -> None:
+    """Carry out a commit that was interrupted between its parts; does nothing where there is none."""
+    folder = Path(folder)
+    commit = folder / _COMMIT
+    if not commit.is_dir():
+        return
+    with contextlib.suppress(FileNotFoundError):  # a reader beside us may be carrying out the same commit
+        for path in sorted(commit.iterdir()):
+            os.replace(path, folder / path.name)
+        commit.rmdir()
+    _sync(folder)
+
+
+def _write(path: Path, value) -> None:
+    try:
+        with open(path, "wb") as stream:
+            torch.save(value, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except RuntimeError as error:  # PyTorch's writer, finishing a file that the disk had no room for
+        raise OSError(errno.ENOSPC, _reason(error)) from error
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for a file, where the file system has such; else a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _sync(folder: Path) -> None:
+    """Make the folder's entries lasting, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,62 @@
+"""Where the tensors live, and in which precision the networks compute."""
+from __future__ import annotations
+
+import contextlib
+import os
+
+from util.errors import UserError
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+def parse_gpu_ids(text: str) -> list[int]:
+    """'0,2' -> [0, 2]; '-1' -> [] (the CPU). Raises UserError naming --gpu_ids."""
+    words = [word.strip() for word in str(text).split(",")]
+    try:
+        ids = [int(word) for word in words]
+    except ValueError:
+        raise UserError(f"--gpu_ids {text}: give device numbers such as 0 or 0,1, or -1 for the CPU") from None
+    if any(i < 0 for i in ids):
+        if ids != [-1]:
+            raise UserError(f"--gpu_ids {text}: -1 (the CPU) stands alone")
+        return []
+    if len(set(ids)) != len(ids):
+        raise UserError(f"--gpu_ids {text}: names a device twice")
+    return ids
+
+
+def available_gpu_ids(ids: list[int]) -> tuple[list[int], str]:
+    """The ids that can be used, and a line to print where they are not those asked for.
+
+    No CUDA at all falls back to the CPU; a device number this machine lacks raises UserError naming --gpu_ids.
+    """
+    if not ids:
+        return [], ""
+    import torch
+    if not torch.cuda.is_available():
+        return [], f"--gpu_ids {','.join(map(str, ids))}: no CUDA device here, running on the CPU"
+    count = torch.cuda.device_count()
+    missing = [i for i in ids if i >= count]
+    if missing:
+        raise UserError(f"--gpu_ids {','.join(map(str, ids))}: this machine has {count} CUDA device(s), numbered from 0")
+    return ids, ""
+
+
+def device_of(gpu_ids: list[int]):
+    """The torch device of this process: the first id, or this process's own under torchrun; else the CPU."""
+    import torch
+    if not gpu_ids:
+        return torch.device("cpu")
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    device = torch.device("cuda", gpu_ids[local % len(gpu_ids)])
+    torch.cuda.set_device(device)
+    return device
+
+
+def autocast(device, precision: str):
+    """Mixed precision for a block: nothing for fp32, torch.autocast for the rest."""
+    import torch
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    return torch.autocast(device_type=device.type, dtype=dtype)

@@ -1,0 +1,64 @@
+"""What a user can cause ends in one line; what we cause shows its traceback."""
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import traceback
+
+
+class UserError(Exception):
+    """A fault the user can mend: a flag, a file, a machine without what was asked for.
+
+    The message is one line that names the flag or file, says what was found, and what to do.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(str(message).split()))
+
+
+def first_few(names, limit: int = 5) -> str:
+    """'a, b, c and 7 more': a list of names short enough for one line."""
+    names = [str(name) for name in names]
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def command_line(main):
+    """Turn `main()` into a script's entry: exit 2 and one line on stderr for what the user can mend.
+
+    The traceback is shown as well with --verbose, and always for anything but a UserError.
+    """
+
+    @functools.wraps(main)
+    def entry():
+        verbose = "--verbose" in sys.argv
+        program = os.path.basename(sys.argv[0])
+        try:
+            sys.exit(main())
+        except KeyboardInterrupt:
+            print(f"\n{program}: interrupted", file=sys.stderr)
+            sys.exit(130)
+        except UserError as error:
+            message = str(error)
+        except BrokenPipeError:  # the reader of our output went away, as in `... | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except (MemoryError, RuntimeError) as error:
+            message = _out_of_memory(error)
+            if message is None:
+                raise
+        if verbose:
+            traceback.print_exc()
+        print(f"{program}: error: {message}", file=sys.stderr)
+        sys.exit(2)
+
+    return entry
+
+
+def _out_of_memory(error: BaseException) -> str | None:
+    text = str(error)
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return ("out of memory; lower --batchSize, --loadSize (or --fineSize with a crop) or --ngf, "
+                f"or use --precision bf16 ({text.splitlines()[0][:160] if text else 'MemoryError'})")
+    return None

@@ -1,0 +1,199 @@
+"""A page of pictures: headings, rows, a legend, tables. No scripts; paths relative, everything else escaped."""
+from __future__ import annotations
+
+import math
+import os
+from urllib.parse import quote
+
+import dominate
+from dominate import tags
+from dominate.util import raw
+from PIL import Image
+
+from util.util import mkdir, write_text
+
+# 'self' means nothing to some browsers where the page is a file, hence file:
+_POLICY = ("default-src 'none'; img-src 'self' data: file:; style-src 'unsafe-inline'; base-uri 'none'; "
+           "form-action 'none'")
+_STYLE = """
+:root{color-scheme:light dark;--paper:#fbfbfa;--card:#fff;--ink:#1d2024;--soft:#666c75;--line:#e4e5e8;--link:#2563b0;
+--note:#fff6dd;--note-ink:#5b4300;--note-line:#e0b84c}
+@media (prefers-color-scheme:dark){:root{--paper:#15171a;--card:#1d2024;--ink:#e9eaec;--soft:#9aa1ab;--line:#30343a;
+--link:#86b4f0;--note:#332a12;--note-ink:#f3dfa6;--note-line:#8a6c1f}.plot img{filter:invert(.89) hue-rotate(180deg)}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
+"Helvetica Neue",Arial,sans-serif;overflow-wrap:anywhere;-webkit-text-size-adjust:100%}
+main{max-width:1240px;margin:0 auto;padding:2rem 1.5rem 4rem}
+h1{font-size:1.55rem;line-height:1.25;font-weight:650;letter-spacing:-.01em;margin:0 0 .75rem}
+h2{font-size:1.1rem;font-weight:650;margin:2.25rem 0 .75rem}
+h3{font-size:.95rem;font-weight:600;margin:0}
+p{margin:.35rem 0;color:var(--soft)}
+a{color:var(--link)}
+.note{margin:1rem 0;padding:.7rem 1rem;background:var(--note);color:var(--note-ink);border-left:4px solid
+var(--note-line);border-radius:6px}
+.row{padding:1.1rem 0 1.25rem;border-top:1px solid var(--line)}
+h2+.row{border-top:0;padding-top:0}
+.head{display:flex;flex-wrap:wrap;gap:.1rem 1rem;align-items:baseline;justify-content:space-between;margin-bottom:.6rem}
+.head p{margin:0;font-size:.85rem;font-variant-numeric:tabular-nums}
+.pics{display:flex;gap:1rem}
+.pics figure{flex:1 1 0;min-width:0}
+figure{margin:0}
+.pics img,.plot img{display:block;width:100%;height:auto;border-radius:6px;background:var(--line)}
+figcaption{margin-top:.35rem;font-size:.85rem;color:var(--soft)}
+.plot{max-width:760px;margin:1.25rem 0;padding:.75rem;background:var(--card);border:1px solid var(--line);
+border-radius:10px}
+.plot img{background:#fff}
+.legend{display:flex;flex-wrap:wrap;gap:.35rem 1.1rem;list-style:none;margin:1rem 0 1.25rem;padding:0;font-size:.875rem}
+.legend li{display:flex;align-items:center;gap:.45rem}
+.swatch{flex:none;width:1rem;height:1rem;border-radius:4px;border:1px solid #8886}
+table{border-collapse:collapse;margin:.75rem 0;font-size:.9rem;font-variant-numeric:tabular-nums}
+th,td{text-align:left;padding:.3rem 1.5rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}
+th{font-weight:600;color:var(--soft)}
+.number{text-align:right}
+details{margin:.75rem 0}
+summary{cursor:pointer;color:var(--link)}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(10rem,1fr));gap:.75rem;margin:1.25rem 0}
+.figures div{padding:.8rem 1rem;background:var(--card);border:1px solid var(--line);border-radius:10px}
+.figures b{display:block;font-size:1.5rem;line-height:1.2;font-weight:650;font-variant-numeric:tabular-nums}
+.figures span{font-size:.85rem;color:var(--soft)}
+.many .row{content-visibility:auto;contain-intrinsic-size:auto 26rem}
+@media (max-width:600px){main{padding:1.25rem 1rem 3rem}h1{font-size:1.25rem}.plot{padding:.4rem}
+.pics{display:grid;grid-template-columns:repeat(auto-fit,minmax(6.5rem,1fr));gap:.6rem .5rem}
+.pics figure{max-width:none!important}figcaption{font-size:.78rem;line-height:1.3}
+.figures{grid-template-columns:1fr 1fr}th,td{padding-right:.75rem}}
+"""
+_MANY_ROWS = 200  # from here on the browser is told to lay out only what is in view
+
+
+class HTML:
+    """`web_dir`/index.html, growing by the calls below and written by `save()`.
+
+    Each part is turned into text as it comes, so that a page of 30,000 rows costs 30,000 times one row.
+    """
+
+    def __init__(self, web_dir, title, refresh=0):
+        """
+        Args:
+            web_dir: the page's folder, made here together with its `images`. Raises UserError where it cannot be.
+            title: of the window and the page.      refresh: seconds after which browsers load it anew; 0 never.
+        """
+        self.web_dir, self.title, self.refresh = os.fspath(web_dir), str(title), int(refresh)
+        self.img_dir = os.path.join(self.web_dir, "images")
+        mkdir(self.img_dir)
+        self._parts: list[str] = []
+        self._rows = 0
+
+    def get_image_dir(self):
+        """The folder that `add_images` names pictures in."""
+        return self.img_dir
+
+    def add_header(self, text):
+        """A heading within the page."""
+        self._add(tags.h2(str(text)))
+
+    def add_paragraph(self, text):
+        """A line of plain text."""
+        self._add(tags.p(str(text)))
+
+    def add_note(self, text):
+        """A line in a coloured box, for what must not be missed."""
+        self._add(tags.div(str(text), cls="note", role="note"))
+
+    def add_images(self, ims, txts, links, width=512, sizes=None, heading=None, remark=None):
+        """A row of pictures, side by side, each linked to a file.
+
+        Args:
+            ims, links: file names in `images/`.      txts: a caption for each, also read out in its place.
+            width: shown at most this wide, in CSS pixels; narrower where the window is.
+            sizes: (width, height) in pixels of each, so that the page does not jump while they load; None reads them
+                from the files.
+            heading: name of the row.      remark: small text beside it.
+        """
+        row = tags.section(cls="row")
+        if heading is not None or remark is not None:
+            head = row.add(tags.div(cls="head"))
+            head.add(tags.h3(str(heading or "")))
+            if remark:
+                head.add(tags.p(str(remark)))
+        pictures = row.add(tags.div(cls="pics"))
+        for i, (im, txt, link) in enumerate(zip(ims, txts, links)):
+            size = sizes[i] if sizes else picture_size(os.path.join(self.img_dir, im))
+            alt = f"{txt}: {heading}" if heading else str(txt)
+            image = tags.img(src=f"images/{quote(im)}", alt=alt, loading="lazy", decoding="async", **_size(size))
+            figure = tags.figure(tags.a(image, href=f"images/{quote(link)}"), tags.figcaption(str(txt)),
+                                 style=f"max-width:{int(width)}px")
+            pictures.add(figure)
+        self._rows += 1
+        self._add(row)
+
+    def add_legend(self, entries):
+        """Colours and what they mean: [(name, (r, g, b)), ...] with 0..255."""
+        legend = tags.ul(cls="legend", aria_label="Legend")
+        for name, rgb in entries:
+            swatch = tags.span(cls="swatch", style="background:rgb({:d},{:d},{:d})".format(*map(int, rgb)))
+            legend.add(tags.li(swatch, tags.span(str(name))))
+        self._add(legend)
+
+    def add_table(self, headers, rows, summary=None):
+        """A table; numbers are aligned right and shown with three digits. `summary` folds it away under that text."""
+        rows = [list(row) for row in rows]
+        kinds = ["number" if any(isinstance(row[i], (int, float)) for row in rows) else "" for i in range(len(headers))]
+        table = tags.table(tags.thead(tags.tr([tags.th(str(h), cls=k) for h, k in zip(headers, kinds)])))
+        body = table.add(tags.tbody())
+        for row in rows:
+            body.add(tags.tr([tags.td(readable(value), cls=kind) for value, kind in zip(row, kinds)]))
+        self._add(tags.details(tags.summary(str(summary)), table) if summary else table)
+
+    def add_figures(self, entries):
+        """A line of large numbers: [(value, what it is), ...]."""
+        box = tags.div(cls="figures")
+        for value, what in entries:
+            box.add(tags.div(tags.b(readable(value)), tags.span(str(what))))
+        self._add(box)
+
+    def add_figure(self, src, alt):
+        """A drawing as wide as the page, `src` relative to it, such as images/loss.png."""
+        size = _size(picture_size(os.path.join(self.web_dir, src)))
+        self._add(tags.figure(tags.img(src=quote(src), alt=str(alt), **size), cls="plot"))
+
+    def save(self):
+        """Write index.html: readers see the last page or this one. Raises UserError."""
+        page = dominate.document(title=self.title)
+        page["lang"] = "en"
+        with page.head:
+            tags.meta(charset="utf-8")
+            tags.meta(http_equiv="Content-Security-Policy", content=_POLICY)
+            tags.meta(name="viewport", content="width=device-width, initial-scale=1")
+            if self.refresh > 0:
+                tags.meta(http_equiv="refresh", content=str(self.refresh))
+            tags.style(raw(_STYLE))
+        body = tags.main(tags.h1(self.title), raw("\n" + "\n".join(self._parts) + "\n"))
+        if self._rows >= _MANY_ROWS:
+            body["class"] = "many"
+        page.body.add(body)
+        write_text(os.path.join(self.web_dir, "index.html"), page.render(pretty=False))
+
+    def _add(self, tag):
+        self._parts.append(tag.render(pretty=False))
+
+
+def picture_size(path):
+    """(width, height) in pixels, from the file's head; None where there is no readable picture."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, ValueError):
+        return None
+
+
+def readable(value) -> str:
+    """A number with the digits one wants to read, '–' for None, other values as text."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3g}" if math.isfinite(value) and abs(value) < 1000 else f"{value:.0f}"
+    return str(value)
+
+
+def _size(size):
+    return {"width": int(size[0]), "height": int(size[1])} if size else {}

@@ -1,0 +1,118 @@
+"""The training log: `loss_log.txt`, a line for each time the losses are printed, and its way back into numbers."""
+from __future__ import annotations
+
+import math
+import os
+import re
+
+from util.errors import UserError
+
+_LINE = re.compile(r"^\(epoch: (\d+), iters: (\d+), time: [\d.]+[^)]*\) (.*)$")
+# a line cut off in the middle of a number has no space after it, and its number would be wrong
+_TERM = re.compile(r"(\S+): (\S+) ")
+
+
+def format_line(epoch, iters, time, terms, extra=None) -> str:
+    """One line of the log, without its newline.
+
+    `(epoch: 1, iters: 4, time: 0.016) G_GAN: 1.497 D_real: 1.828 `, with a space at the end.
+
+    Args:
+        epoch: counted from 1.       iters: pictures done in this epoch.       time: seconds a picture.
+        terms: {name: number}; those that are exactly zero are left out, as they are when a loss is not used.
+        extra: {name: text}, added after the time: `time: 0.016, data: 3%`.
+    """
+    more = "".join(f", {name}: {value}" for name, value in (extra or {}).items())
+    values = ((name, float(value)) for name, value in terms.items())
+    losses = "".join(f"{name}: {value:.3f} " for name, value in values if value != 0)
+    return f"(epoch: {epoch}, iters: {iters}, time: {time:.3f}{more}) {losses}"
+
+
+def parse_line(line: str) -> dict | None:
+    """{'epoch', 'iters', 'terms': {name: float}} of a line, or None where it is not (wholly) one of ours."""
+    found = _LINE.match(line.rstrip("\r\n"))
+    if not found:
+        return None
+    terms = {}
+    for name, text in _TERM.findall(found[3]):
+        try:
+            terms[name] = float(text)
+        except ValueError:
+            return None
+    return {"epoch": int(found[1]), "iters": int(found[2]), "terms": terms}
+
+
+def read(path) -> list[dict]:
+    """All lines of losses in the log, in its order: [{'epoch', 'iters', 'terms'}, ...]; [] where there is no log.
+
+    Headers, notes and a last line that was cut off by a power cut are passed over.
+    """
+    if not os.path.isfile(path):
+        return []
+    with open(path, encoding="utf-8", errors="replace") as file:
+        entries = [parse_line(line) for line in file if line.endswith("\n")]
+    return [entry for entry in entries if entry]
+
+
+def newest_run(entries) -> list[dict]:
+    """The lines that make one course of training out of a log that several runs wrote to.
+
+    A resumed run goes back to its last checkpoint, and a new run of the same name to the start: a line takes the
+    place of all lines above it that are not earlier in training.
+    """
+    course: list[dict] = []
+    for entry in entries:
+        with_entry(course, entry)
+    return course
+
+
+def with_entry(course, entry) -> list[dict]:
+    """`course` with one more line, dropping (in place) those of its end that are not earlier in training."""
+    while course and (course[-1]["epoch"], course[-1]["iters"]) >= (entry["epoch"], entry["iters"]):
+        course.pop()
+    course.append(entry)
+    return course
+
+
+def series(entries, name, epoch_size) -> tuple[list[float], list[float]]:
+    """One term as (positions in epochs, values); lines without it, or where it is not a finite number, are left out.
+
+    Args:
+        epoch_size: pictures in an epoch. Position 0 is the start of epoch 1, 1.5 the middle of epoch 2.
+    """
+    positions, values = [], []
+    for entry in entries:
+        value = entry["terms"].get(name)
+        if value is not None and math.isfinite(value):
+            positions.append(entry["epoch"] - 1 + entry["iters"] / epoch_size)
+            values.append(value)
+    return positions, values
+
+
+class LossLog:
+    """Appends to `path`. Starting it writes the header; an earlier run's lines stay above."""
+
+    def __init__(self, path, date: str):
+        self.path = path
+        start = "\n" if _ends_in_the_middle(path) else ""
+        self._append(f"{start}================ Training Loss ({date}) ================\n")
+
+    def add(self, line: str) -> None:
+        """Append one line. Raises UserError where the file cannot be written."""
+        self._append(line + "\n")
+
+    def _append(self, text: str) -> None:
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror or error}; "
+                            "free some space or choose another --checkpoints_dir") from error
+
+
+def _ends_in_the_middle(path) -> bool:
+    if not os.path.isfile(path) or os.path.getsize(path) == 0:
+        return False
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"

@@ -1,0 +1,118 @@
+"""Loss curves as one picture, readable on a phone as on a desk."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from util.loss_log import series
+from util.util import atomic_path
+
+_MOST_POINTS = 600  # more than a panel has pixels across
+_COLOURS = ("#2563b0", "#c2562d", "#3f8f5f", "#8a4fa3")
+_INK, _FAINT = "#3c4046", "#d9dce1"
+
+
+def plot_losses(history, epoch_size, path, title=None) -> bool:
+    """Draw every term of the log over the epochs: a faint line for the values, a strong one for their moving mean.
+
+    Generator terms have a panel each, as their sizes differ; the discriminator's share one, as they are compared.
+
+    Args:
+        history: list of {'epoch', 'iters', 'terms'} (see `util.loss_log.read`), in order.
+        epoch_size: pictures in an epoch; None takes the largest `iters` seen.
+        path: where to write; the suffix (.png, .svg) says the format.
+
+    Returns:
+        Whether there was anything to draw; where not, no file is written.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and most scripts draw no curve
+    from matplotlib.figure import Figure
+
+    groups = panels(history)
+    if not groups:
+        return False
+    size = epoch_size or max(entry["iters"] for entry in history) or 1
+    columns = min(2, len(groups))
+    rows = math.ceil(len(groups) / columns)
+    # 5.4 inches across: 9 point letters still measure 8 pixels or more when the picture is 350 pixels wide
+    figure = Figure(figsize=(5.4, 1.75 * rows + (0.3 if title else 0)), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, fontsize=10, color=_INK, x=0.02, ha="left")
+    for place, names in enumerate(groups):
+        _draw_panel(figure.add_subplot(rows, columns, place + 1), history, names, size,
+                    last=place + columns >= len(groups))
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=240)
+    return True
+
+
+def panels(history) -> list[list[str]]:
+    """Which terms share a panel: [['G_GAN'], ['G_VGG'], ['D_real', 'D_fake']], in the order the log has them."""
+    names = list(dict.fromkeys(name for entry in history for name in entry["terms"]))
+    alone = [[name] for name in names if not name.startswith("D_")]
+    together = [name for name in names if name.startswith("D_")]
+    return alone + ([together] if together else [])
+
+
+def moving_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean of the `window` (odd) values around each; near the ends, of those there are. (n,) -> (n,) float64."""
+    half = window // 2
+    sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    at = np.arange(len(values))
+    first, after = np.maximum(at - half, 0), np.minimum(at + half + 1, len(values))
+    return (sums[after] - sums[first]) / (after - first)
+
+
+def thin(positions: np.ndarray, values: np.ndarray, most: int = _MOST_POINTS) -> tuple[np.ndarray, np.ndarray]:
+    """At most `most` points: the smallest and the largest value of every bin, so that no spike is lost."""
+    n = len(values)
+    if n <= most:
+        return positions, values
+    edges = np.linspace(0, n, most // 2 + 1).astype(int)
+    keep = sorted({start + pick for start, end in zip(edges[:-1], edges[1:])
+                   for pick in (int(values[start:end].argmin()), int(values[start:end].argmax()))})
+    return positions[keep], values[keep]
+
+
+def _draw_panel(axes, history, names, epoch_size, last):
+    for name, colour in zip(names, _COLOURS * len(names)):
+        positions, values = (np.asarray(column) for column in series(history, name, epoch_size))
+        if not len(values):
+            continue
+        mean = moving_mean(values, window=2 * (len(values) // 60) + 1)
+        if len(values) >= 60:
+            axes.plot(*thin(positions, values), color=colour, alpha=0.25, linewidth=0.7)
+        axes.plot(*thin(positions, mean), color=colour, linewidth=1.7, label=name,
+                  marker="o" if len(values) < 3 else None, markersize=3)
+        _keep_spikes_from_flattening(axes, values, mean)
+    axes.set_title("  ".join(names) if len(names) == 1 else "", fontsize=9.5, color=_INK, loc="left", pad=4)
+    if len(names) > 1:
+        axes.legend(fontsize=9, loc="lower left", bbox_to_anchor=(-0.02, 0.98), ncols=len(names), frameon=False,
+                    borderpad=0, handlelength=1.1, columnspacing=1.0, labelcolor=_INK)
+    axes.margins(x=0.01)
+    axes.grid(axis="y", color=_FAINT, linewidth=0.6)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(_FAINT)
+    axes.tick_params(labelsize=9.5, colors=_INK, length=0)
+    axes.locator_params(nbins=4)
+    if last:
+        axes.set_xlabel("epochs", fontsize=9, color=_INK)
+
+
+def _keep_spikes_from_flattening(axes, values, mean):
+    """The first steps of training are often ten times the rest; the rest is what one wants to see."""
+    if len(values) < 60:
+        return
+    low, high = min(values.min(), mean.min()), max(np.quantile(values, 0.99), np.quantile(mean, 0.995))
+    margin = 0.06 * (high - low) or 0.1
+    bounds = getattr(axes, "_loss_bounds", None)
+    low, high = low - margin, high + margin
+    if bounds:
+        low, high = min(low, bounds[0]), max(high, bounds[1])
+    axes._loss_bounds = (low, high)
+    axes.set_ylim(low, high)

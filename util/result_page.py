@@ -1,0 +1,127 @@
+"""The page of a test run: what was drawn, picture by picture, beside what it was drawn from."""
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+from util.html import HTML, readable
+from util.util import UniqueStems, safe_stem, save_image
+
+_WRITERS = 2
+_MOST_PENDING = 32  # pictures held in memory while the disk is slower than the network
+_FIGURES = (("region_color_error", "colour error of regions, of 255 (0 is exact)"), ("ssim", "SSIM (1 is identical)"),
+            ("psnr", "PSNR, dB (higher is nearer)"), ("pictures", "pictures compared with the truth"))
+
+
+class ResultPage:
+    """Rows of pictures, written by threads beside the drawing; `save()` waits for them and writes the page.
+
+    Use it as a context manager, or call `close()`, to end the threads.
+    """
+
+    def __init__(self, web_dir, title, legend=None, width=512):
+        """
+        Args:
+            web_dir: folder of the page, such as results/NAME/test_latest.
+            legend: [(class name, (r, g, b)), ...] or None.      width: of each picture at most, in CSS pixels.
+        """
+        self._html = HTML(web_dir, title)
+        self._legend, self._width = legend, width
+        self._rows: list[tuple] = []
+        self._notes: list[str] = []
+        self._metrics: dict | None = None
+        self._stem = UniqueStems()
+        self._pool = ThreadPoolExecutor(_WRITERS)
+        self._pending: deque = deque()
+
+    def add_row(self, name, visuals, remark=None):
+        """Show one picture's visuals and write them as `images/<stem>_<label>.jpg`.
+
+        Args:
+            name: the picture's name; with folders ('a/b.png') where the data has them. See `util.util.safe_stem`.
+            visuals: {label: (H, W, 3) uint8}, in the order of the columns. The arrays must not be changed afterwards.
+            remark: small text beside the name.
+
+        Returns:
+            The stem, unique on this page.
+
+        Raises:
+            UserError: this or an earlier picture cannot be written.
+        """
+        stem, pictures = self._stem(name), []
+        for label, image in visuals.items():
+            file_name = f"{stem}_{safe_stem(label)}.jpg"
+            pictures.append((file_name, str(label).replace("_", " "), (image.shape[1], image.shape[0])))
+            path = os.path.join(self._html.get_image_dir(), file_name)
+            self._pending.append(self._pool.submit(save_image, image, path))
+        self._rows.append((str(name), pictures, remark))
+        self._collect(_MOST_PENDING)
+        return stem
+
+    def note(self, text):
+        """Say something above the pictures, such as that --how_many stopped early."""
+        if text not in self._notes:
+            self._notes.append(text)
+
+    def set_legend(self, entries):
+        """Replace the legend, where only the end of the run knows which classes occurred."""
+        self._legend = entries
+
+    def set_metrics(self, summary):
+        """Show the figures of `util.metrics.PictureMetrics.summary()`."""
+        self._metrics = summary
+
+    def save(self):
+        """Wait for the pictures and write index.html. Raises UserError naming a file that cannot be written."""
+        self._collect(0)
+        page = HTML(self._html.web_dir, self._html.title)
+        for text in self._notes:
+            page.add_note(text)
+        if self._metrics and self._metrics.get("pictures"):
+            _add_metrics(page, self._metrics)
+        if self._legend:
+            page.add_legend(self._legend)
+        for name, pictures, remark in self._rows:
+            files, texts, sizes = zip(*pictures) if pictures else ((), (), ())
+            page.add_images(files, texts, files, self._width, sizes=sizes, heading=name, remark=remark)
+        if not self._rows:
+            page.add_paragraph("No pictures.")
+        page.save()
+
+    def close(self):
+        """Wait for the pictures and end the threads. Raises UserError as `save` does."""
+        try:
+            self._collect(0)
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if kind is None:
+            self.close()
+        else:  # the error on its way out is the one to show
+            self._pool.shutdown(cancel_futures=True)
+
+    def _collect(self, most):
+        while self._pending and (len(self._pending) > most or self._pending[0].done()):
+            self._pending.popleft().result()
+
+
+def _add_metrics(page, summary):
+    page.add_figures([(summary[key], what) for key, what in _FIGURES if summary.get(key) is not None])
+    by_class = summary.get("by_class") or {}
+    if by_class:
+        rows = [(name, float(entry["region_color_error"]), entry["pictures"]) for name, entry in by_class.items()]
+        rows.sort(key=lambda row: -row[1])
+        page.add_table(["class", "colour error", "pictures"], rows, summary="Colour error by class")
+
+
+def remark_of(figures) -> str:
+    """One line of a picture's figures (see `PictureMetrics.add`): 'SSIM 0.712 · colour error 9.31 · PSNR 21.4 dB'."""
+    words = [(f"SSIM {readable(figures.get('ssim'))}", figures.get("ssim")),
+             (f"colour error {readable(figures.get('region_color_error'))}", figures.get("region_color_error")),
+             (f"PSNR {readable(figures.get('psnr'))} dB", figures.get("psnr"))]
+    return " · ".join(text for text, value in words if value is not None)

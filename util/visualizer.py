@@ -1,0 +1,186 @@
+"""What one sees of a running training: the console, the log, the page, TensorBoard."""
+from __future__ import annotations
+
+import os
+import re
+import time
+
+from tqdm import tqdm
+
+from util import loss_log
+from util.errors import UserError
+from util.html import HTML
+from util.result_page import ResultPage
+from util.util import mkdir, safe_stem, save_image, stretch
+
+_EPOCH_PICTURE = re.compile(r"^epoch(\d{3,})_(.+)\.jpg$")
+_PLOT_SHARE = 20  # curves are drawn anew only when twenty times their own cost has passed
+
+
+class Visualizer:
+    """Shows a training under checkpoints/<name>/, or writes the pictures of a test.
+
+    Of `opt` it reads isTrain, name, checkpoints_dir, no_html, display_winsize, tf_log, niter, niter_decay and
+    aspect_ratio; all but name and checkpoints_dir may be missing. In a distributed run only the first process has one.
+    """
+
+    def __init__(self, opt, epoch_size=None):
+        """
+        Args:
+            epoch_size: pictures in an epoch, for the curves' axis; None estimates it from the log.
+
+        Raises:
+            UserError: a folder or file cannot be written, or --tf_log without the package tensorboard.
+        """
+        self._name, self._train = opt.name, bool(getattr(opt, "isTrain", False))
+        self._html = self._train and not getattr(opt, "no_html", False)
+        self._width = getattr(opt, "display_winsize", 512)
+        self._aspect = getattr(opt, "aspect_ratio", 1.0)
+        self._epochs = getattr(opt, "niter", 0) + getattr(opt, "niter_decay", 0)
+        self._epoch_size = epoch_size
+        self._notes: list[str] = []
+        self._epoch, self._plot_after, self._plotted = 0, 0.0, 0
+        self._labels: list[str] = []
+        folder = os.path.join(opt.checkpoints_dir, opt.name)
+        self.web_dir, self.log_name = os.path.join(folder, "web"), os.path.join(folder, "loss_log.txt")
+        use_board = self._train and getattr(opt, "tf_log", False)
+        self._board = _tensorboard(os.path.join(folder, "logs")) if use_board else None
+        if self._train:
+            mkdir(folder)
+            self._history = loss_log.newest_run(loss_log.read(self.log_name)) if self._html else []
+            self._log = loss_log.LossLog(self.log_name, time.strftime("%c"))
+
+    def display_current_results(self, visuals, epoch, step):
+        """Save the newest pictures and write the page anew, with TensorBoard where it is on.
+
+        Args:
+            visuals: {label: (H, W, 3) uint8, or a list of such}.      epoch: from 1.      step: pictures done in all.
+        """
+        flat = _flatten(visuals)
+        if self._board:
+            for label, image in flat.items():
+                self._board.add_image(label, image, step, dataformats="HWC")
+        if not self._html:
+            return
+        self._epoch, self._labels = epoch, [safe_stem(label) for label in flat]
+        mkdir(os.path.join(self.web_dir, "images"))
+        for label, image in flat.items():
+            save_image(image, os.path.join(self.web_dir, "images", f"epoch{epoch:03d}_{safe_stem(label)}.jpg"))
+        self._plot()
+        self._write_page(refresh=30)
+
+    def print_current_errors(self, epoch, i, errors, t, extra=None):
+        """Print the losses and append them to loss_log.txt.
+
+        Args:
+            epoch: from 1.      i: pictures done in it.      errors: {name: number or one-element tensor}.
+            t: seconds a picture.      extra: {name: text} for within the parenthesis, such as {'data': '3%'}.
+        """
+        terms = {name: float(value) for name, value in errors.items()}
+        line = loss_log.format_line(epoch, i, t, terms, extra)
+        tqdm.write(line)
+        self._log.add(line)
+        if self._html:
+            shown = {name: value for name, value in terms.items() if value != 0}
+            self._history = loss_log.with_entry(self._history, {"epoch": epoch, "iters": i, "terms": shown})
+
+    def plot_current_errors(self, errors, step):
+        """TensorBoard scalars, where --tf_log is given."""
+        if self._board:
+            for name, value in errors.items():
+                self._board.add_scalar(name, float(value), step)
+
+    def note(self, text):
+        """Say a line nobody can miss: on the console, in loss_log.txt and, while this run lasts, atop the page."""
+        text = " ".join(str(text).split())
+        if text in self._notes:
+            return
+        self._notes.append(text)
+        tqdm.write(f"*** NOTE: {text} ***")
+        if self._train:
+            self._log.add(f"note: {text}")
+
+    def save_images(self, webpage, visuals, image_path, remark=None):
+        """Write a test picture's visuals as images/<stem>_<label>.jpg and add them to the page as a row.
+
+        Args:
+            webpage: a `ResultPage`, or an `HTML`.
+            visuals: {label: (H, W, 3) uint8}; --aspect_ratio is applied here.
+            image_path: the picture's path, of which the base name counts; or, with a ResultPage, its name relative to
+                its folder, subfolders included. A list of one, as a loader gives it, will do.
+        """
+        name = image_path[0] if isinstance(image_path, (list, tuple)) else image_path
+        if os.path.isabs(name):
+            name = os.path.basename(name)
+        visuals = {label: stretch(image, self._aspect) for label, image in visuals.items()}
+        if isinstance(webpage, ResultPage):
+            webpage.add_row(name, visuals, remark)
+            return
+        stem = safe_stem(os.path.basename(name))
+        files = [f"{stem}_{safe_stem(label)}.jpg" for label in visuals]
+        for file_name, image in zip(files, visuals.values()):
+            save_image(image, os.path.join(webpage.get_image_dir(), file_name))
+        webpage.add_images(files, list(visuals), files, self._width, heading=stem, remark=remark)
+
+    def close(self):
+        """Draw the curves to the last line, and write the page for the last time, no longer refreshing."""
+        if self._html and self._epoch:
+            self._plot(now=True)
+            self._write_page(refresh=0)
+        if self._board:
+            self._board.close()
+
+    def _plot(self, now=False):
+        if len(self._history) == self._plotted or (not now and time.monotonic() < self._plot_after):
+            return
+        from util.plots import plot_losses
+        started = time.monotonic()
+        plot_losses(self._history, self._epoch_size, os.path.join(self.web_dir, "images", "loss.png"))
+        self._plotted = len(self._history)
+        self._plot_after = time.monotonic() + _PLOT_SHARE * (time.monotonic() - started)
+
+    def _write_page(self, refresh):
+        page = HTML(self.web_dir, f"Experiment name = {self._name}", refresh=refresh)
+        of = f" of {self._epochs}" if self._epochs else ""
+        page.add_paragraph(f"Epoch {self._epoch}{of}. " + ("This page refreshes itself every "
+                           f"{refresh} seconds." if refresh else "Training has stopped."))
+        for text in self._notes:
+            page.add_note(text)
+        if self._plotted:
+            page.add_figure("images/loss.png", "Loss curves over the epochs")
+        for epoch, labels in self._epochs_to_show():
+            page.add_header(f"epoch [{epoch}]")
+            files = [f"epoch{epoch:03d}_{label}.jpg" for label in labels]
+            page.add_images(files, [label.replace("_", " ") for label in labels], files, self._width)
+        page.save()
+
+    def _epochs_to_show(self):
+        """[(epoch, labels that have a picture)], newest first; later epochs are an older run's and left out."""
+        found: dict[int, list[str]] = {}
+        for file_name in os.listdir(os.path.join(self.web_dir, "images")):
+            match = _EPOCH_PICTURE.match(file_name)
+            if match and int(match[1]) <= self._epoch:
+                found.setdefault(int(match[1]), []).append(match[2])
+        place = {label: i for i, label in enumerate(self._labels)}
+        return [(epoch, sorted(found[epoch], key=lambda label: (place.get(label, len(place)), label)))
+                for epoch in sorted(found, reverse=True)]
+
+
+def _flatten(visuals):
+    """{label: picture or list of pictures} -> {label or label_i: picture}."""
+    flat = {}
+    for label, images in visuals.items():
+        if isinstance(images, (list, tuple)):
+            flat.update({f"{label}_{i}": image for i, image in enumerate(images)})
+        else:
+            flat[label] = images
+    return flat
+
+
+def _tensorboard(folder):
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # seconds to import
+    except ImportError as error:
+        raise UserError(f"--tf_log needs the package tensorboard ({error}): pip install tensorboard, "
+                        "or leave the flag out") from error
+    return SummaryWriter(folder)
