@@ -18,11 +18,12 @@ class AlignedDataset(torch.utils.data.Dataset):
     """<phase>_label, <phase>_img, <phase>_inst and <phase>_feat of a data root (<phase>_A and _B with --label_nc 0).
 
     dataset[i] or dataset[(epoch, i)] gives a dict:
-        label: (1, H, W) uint8 or int32 class ids; with --label_nc 0 a float32 picture (input_nc, H, W) in [-1, 1]
-        inst: (1, H, W) integer instance ids; 0 with --no_instance
+        label: (1, H, W) uint8 or int32 class ids; with --label_nc 0 a float32 picture (input_nc, H, W) in [-1, 1];
+            0 where there is none, which only a model that is listed by photos allows
+        inst: (1, H, W) integer instance ids; 0 with --no_instance, or where the model takes none
         image: float32 (output_nc, H, W) in [-1, 1]; 0 where there is no photo
         feat: float32 (C, H, W) with --load_features; else 0
-        index: int. path: the label map's file. name: its path in the folder without extension, with '/'.
+        index: int. path: the label map's file (or the photo's). name: its path in the folder without extension, with '/'.
     The draw of crop and mirroring follows from (seed, epoch, index). Raises UserError naming the file at fault.
     """
 
@@ -37,6 +38,8 @@ class AlignedDataset(torch.utils.data.Dataset):
         training = opt.role == "train"
         self.preprocess = Preprocess(opt.resize_or_crop, opt.loadSize, opt.fineSize, training and not opt.no_flip,
                                      model.size_multiple(opt), opt.spec.flip_pairs)
+        self.lead = model.listed_by(opt)  # the role, label or image, whose files are the items
+        self.no_instance = getattr(opt, "no_instance", True)  # a model without that flag takes no instance maps
         self.phase = self._choose_phase()
         self.needs = model.inputs(opt)  # which of label, image, inst, feat this command cannot do without
         self._list_files()
@@ -69,12 +72,14 @@ class AlignedDataset(torch.utils.data.Dataset):
         for role in ("label", "image", "inst", "feat"):
             if self._is_read(role):
                 self.files[role] = list_images(self.folder(role))
-        if "label" not in self.files:
-            raise UserError(f"--dataroot {self.opt.dataroot}: there is no folder {self.folder('label').name} in it; put "
-                            "the label maps there, or choose other folders with --phase")
-        if not self.files["label"]:
-            raise UserError(f"{self.folder('label')}: holds no pictures; label maps are PNG files there")
-        self.keys = list(self.files["label"])
+        lead, what = self.lead, {"label": "label maps", "image": "photos"}[self.lead]
+        if lead not in self.files:
+            raise UserError(f"--dataroot {self.opt.dataroot}: there is no folder {self.folder(lead).name} in it; put "
+                            f"the {what} there, or choose other folders with --phase")
+        if not self.files[lead]:
+            raise UserError(f"{self.folder(lead)}: holds no pictures; put the {what} there" +
+                            (", as PNG files" if lead == "label" else ""))
+        self.keys = list(self.files[lead])
         for role in self.needs:
             self._require(role)
         if "image" in self.needs:
@@ -82,7 +87,7 @@ class AlignedDataset(torch.utils.data.Dataset):
         self._instances()
 
     def _is_read(self, role: str) -> bool:
-        if role == "inst" and self.opt.no_instance or role == "feat" and "feat" not in self.needs:
+        if role == "inst" and self.no_instance or role == "feat" and "feat" not in self.needs:
             return False
         return self.folder(role).is_dir()
 
@@ -98,8 +103,10 @@ class AlignedDataset(torch.utils.data.Dataset):
                             f"there: {first_few(missing)}; add or rename the files, or remove those label maps")
 
     def _refuse_unpaired(self):
+        if self.opt.role != "train":
+            return
         extra = [key for key in self.files["image"] if key not in self.files["label"]]
-        if extra and self.opt.role == "train":
+        if extra:
             raise UserError(f"{self.folder('label')}: {len(extra)} of {len(self.files['image'])} pictures have no label "
                             f"map of the same name there: {first_few(extra)}; add or rename the files, or remove those "
                             "pictures")
@@ -107,7 +114,7 @@ class AlignedDataset(torch.utils.data.Dataset):
     def _instances(self):
         """Where the instance maps come from; for faces the label map serves."""
         self.label_is_instance = False
-        if self.opt.no_instance:
+        if self.no_instance:
             return
         if "inst" in self.files:
             self._require("inst")
@@ -140,9 +147,9 @@ class AlignedDataset(torch.utils.data.Dataset):
 
     def _header_fault(self, key: str) -> str:
         try:
-            size = image_size(self.files["label"][key])
-            for role in ("image", "inst"):
-                if key in self.files.get(role, {}):
+            size = image_size(self.files[self.lead][key])
+            for role in ("label", "image", "inst"):
+                if role != self.lead and key in self.files.get(role, {}):
                     self._check_shape(key, role, size)
             self._check_size(key, size)
         except UserError as error:
@@ -154,21 +161,22 @@ class AlignedDataset(torch.utils.data.Dataset):
         path, other = self.files[role][key], image_size(self.files[role][key])
         slack = max(1.0, 0.01 * max(size))
         if abs(other[0] * size[1] / other[1] - size[0]) > slack:
-            raise UserError(f"{path}: is {other[0]}x{other[1]}, its label map {self.files['label'][key]} "
-                            f"{size[0]}x{size[1]}; the two must show the same view")
+            raise UserError(f"{path}: is {other[0]}x{other[1]}, its {'label map' if self.lead == 'label' else 'photo'} "
+                            f"{self.files[self.lead][key]} {size[0]}x{size[1]}; the two must show the same view")
 
     def _check_size(self, key: str, size):
         (width, height), step = self.preprocess.final(size), self.multiple
         least = 2 * step if step > 1 else 1  # one pixel at the bottleneck has nothing to be normalised over
         if width % step or height % step or min(width, height) < least:
             flag = f"--fineSize {self.opt.fineSize}" if "crop" in self.opt.resize_or_crop else f"--loadSize {self.opt.loadSize}"
-            raise UserError(f"{flag}: {self.files['label'][key]} becomes {width}x{height}, but these networks take sides "
+            raise UserError(f"{flag}: {self.files[self.lead][key]} becomes {width}x{height}, but these networks take sides "
                             f"that are multiples of {step}, from {least} up; choose another size, or --resize_or_crop none "
                             "or resize_and_crop")
 
     def _label_fault(self, key: str) -> str:
         try:
-            self._read_ids("label", key)
+            if key in self.files.get("label", {}):
+                self._read_ids("label", key)
         except UserError as error:
             return str(error)
         return ""
@@ -203,12 +211,13 @@ class AlignedDataset(torch.utils.data.Dataset):
         draw = prep.draw(size, np.random.default_rng((opt.seed, epoch, index)))
         label = prep.ids(label_map, size, draw, swap=True) if opt.label_nc else prep.image(source, size, draw)
         path = self.files["label"][name]
-        return {"label": label, "inst": self._instance(name, label, size, draw), "image": self._picture("image", name, size, draw),
-                "feat": self._picture("feat", name, size, draw), "index": index, "path": str(path),
+        return {"label": label, "inst": self._instance(name, label, size, draw),
+                "image": self._picture("image", name, size, draw), "feat": self._picture("feat", name, size, draw),
+                "index": index, "path": str(path),
                 "name": str(path.relative_to(self.folder("label")).with_suffix("")).replace("\\", "/")}
 
     def _instance(self, name, label, size, draw):
-        if self.opt.no_instance:
+        if self.no_instance:
             return 0
         if self.label_is_instance:
             return label

@@ -95,9 +95,9 @@ def _decoding(source, name):
     except Image.DecompressionBombError:
         raise UserError(f"{name}: is larger than any picture this reads; scale it down") from None
     except UnidentifiedImageError:
-        raise UserError(f"{name}: {_what_it_is(source)}; replace or remove it") from None
+        raise UserError(f"{name}: {_what_it_is(source)}") from None
     except FileNotFoundError:
-        raise UserError(f"{name}: there is no such file") from None
+        raise UserError(f"{name}: there is no such file, or it is a link that leads nowhere; restore it") from None
     except IsADirectoryError:
         raise UserError(f"{name}: is a folder, not a picture") from None
     except PermissionError:
@@ -121,6 +121,8 @@ def open_image(source, name=None) -> Image.Image:
     except UserError:
         image.close()
         raise
+    if image.format == "TIFF":
+        image.filename = ""  # Pillow maps an uncompressed file into memory under its name, and turns it wrongly then
     image.shown_name = name
     return image
 
@@ -142,11 +144,25 @@ def _refuse_absurd(size, name) -> None:
 
 
 def _what_it_is(source) -> str:
-    """A word about a file that is no picture."""
+    """What was found and what to do, about a file that no decoder takes."""
     if hasattr(source, "read"):
-        return "is no picture that can be read"
-    size = os.path.getsize(source)
-    return "is an empty file" if size == 0 else f"is no picture ({size} bytes that no picture format begins with)"
+        source.seek(0)
+        start = source.read(16)
+    else:
+        with open(source, "rb") as stream:
+            start = stream.read(16)
+    if not start:
+        return "is an empty file; replace or remove it"
+    if start.startswith((b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF")):
+        return "is broken or cut short (in its header); fetch or save it again"
+    for magic, kind in ((b"GIF8", "GIF"), (b"8BPS", "Photoshop"), (b"\x93NUMPY", "NumPy"), (b"%PDF", "PDF")):
+        if start.startswith(magic):
+            return f"is a {kind} file, which is not read; save it as PNG"
+    if start[4:8] == b"ftyp":
+        return "is a HEIC or AVIF file, which is not read; save it as PNG or JPEG"
+    if start.lstrip().startswith((b"<", b"version https")):
+        return "is a text or web page, not a picture; fetch it again"
+    return "is no picture; replace or remove it"
 
 
 def orientation(image: Image.Image) -> int:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 from data.dataset_spec import DatasetSpec
 from options import saved
-from options.flags import INF, FlagParser, epoch_name, folder_name, number, resize_or_crop, whole, whole_or_inf
+from options.flags import INF, FlagParser, folder_name, number, resize_or_crop, whole, whole_or_inf
 from util.device import PRECISIONS, available_gpu_ids, parse_gpu_ids
 from util.errors import UserError
 

@@ -1,0 +1,153 @@
+"""The sample faces: repeatable, complete, and pictures that show what their label maps say."""
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.make_sample_faces import make_sample_faces
+from datasets.portraits import classes
+from datasets.portraits.portrait import draw_portrait
+from util.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = ROOT / "datasets" / "sample_faces"
+
+
+def _make(out: Path, train=3, test=1, size=64, seed=5, jobs=1) -> dict[str, bytes]:
+    make_sample_faces(out, train, test, size, seed, jobs, quiet=True)
+    return {str(file.relative_to(out)): file.read_bytes() for file in sorted(out.rglob("*")) if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> dict[str, bytes]:
+    return _make(tmp_path_factory.mktemp("faces") / "one")
+
+
+@pytest.fixture(scope="module")
+def portraits() -> list[tuple[np.ndarray, np.ndarray]]:
+    return [draw_portrait(np.random.default_rng([1, number]), 128) for number in range(24)]
+
+
+@pytest.fixture(scope="module")
+def shipped_labels() -> np.ndarray:
+    return np.stack([np.array(Image.open(file)) for file in sorted((SHIPPED / "train_label").glob("*.png"))])
+
+
+def test_same_seed_gives_the_same_bytes_with_two_jobs(made, tmp_path):
+    assert _make(tmp_path / "two", jobs=2) == made
+    assert len(made) == 2 * (3 + 1) + 1, "pictures, labels and dataset.json, and no unfinished files"
+
+
+def test_a_portrait_depends_only_on_seed_and_number(made, tmp_path):
+    longer = _make(tmp_path / "longer", train=4)
+    assert all(longer[name] == content for name, content in made.items())
+    assert len({content for name, content in longer.items() if name.endswith(".jpg")}) == 5, "all differ"
+
+
+def test_other_seed_gives_other_people(made, tmp_path):
+    other = _make(tmp_path / "other", seed=6)
+    assert not {content for name, content in other.items() if "_img" in name} & set(made.values())
+
+
+@pytest.mark.parametrize("size", [32, 64, 200, 257])
+def test_size_asked_for_is_given(size, tmp_path):
+    _make(tmp_path, train=1, test=0, size=size)
+    picture, labels = (Image.open(tmp_path / name) for name in ("train_img/0000.jpg", "train_label/0000.png"))
+    assert picture.size == labels.size == (size, size)
+    assert (picture.mode, labels.mode) == ("RGB", "L")
+    assert json.loads((tmp_path / "dataset.json").read_text())["defaults"] == {"loadSize": size}
+
+
+def test_same_person_at_any_size():
+    small, large = (draw_portrait(np.random.default_rng(3), size)[1] for size in (128, 384))
+    assert (small == large[1::3, 1::3]).mean() > 0.985
+
+
+def test_shipped_set_is_whole_and_small():
+    for split, count in (("train", 96), ("test", 24)):
+        names = [{file.stem for file in (SHIPPED / f"{split}_{kind}").iterdir()} for kind in ("img", "label")]
+        assert names[0] == names[1]
+        assert len(names[0]) == count
+    assert sum(file.stat().st_size for file in SHIPPED.rglob("*") if file.is_file()) < 4e6
+
+
+def test_shipped_description_names_the_labels():
+    description = json.loads((SHIPPED / "dataset.json").read_text())
+    assert description["label_nc"] == len(description["labels"]) == 19
+    assert description["labels"][3] == "eye_g"
+    assert description["labels"][15:18] == ["ear_r", "neck_l", "neck"]
+    for left, right in description["flip_pairs"]:
+        assert description["labels"][left] == description["labels"][right].replace("r_", "l_")
+
+
+def test_shipped_train_set_shows_every_class_several_times(shipped_labels):
+    assert shipped_labels.max() < len(classes.NAMES)
+    seen = {name: int((shipped_labels == k).any((1, 2)).sum()) for k, name in enumerate(classes.NAMES)}
+    assert min(seen.values()) >= 8, seen
+
+
+def test_own_left_is_on_the_viewers_right(shipped_labels):
+    # As in the files of CelebAMask-HQ, where l_eye lies at the larger x: it is the person's own left.
+    across = np.arange(shipped_labels.shape[2])
+    for left, right in classes.FLIP_PAIRS:
+        for labels in shipped_labels:
+            if (labels == left).any() and (labels == right).any():
+                at = [(labels == k).sum(0) @ across / (labels == k).sum() for k in (left, right)]
+                assert at[0] > at[1]
+
+
+def test_eyes_lie_above_the_nose_above_the_lips_above_the_neck(portraits):
+    for _, labels in portraits:
+        height = [np.nonzero(np.isin(labels, ids))[0] for ids in
+                  ((classes.L_BROW, classes.R_BROW), (classes.NOSE,), (classes.UPPER_LIP,), (classes.LOWER_LIP,),
+                   (classes.NECK,))]
+        middles = [rows.mean() for rows in height if rows.size]
+        assert middles == sorted(middles)
+
+
+def test_regions_explain_the_colours(portraits):
+    shares = []
+    for picture, labels in portraits:
+        pixels, flat = picture.reshape(-1, 3).astype(float), labels.reshape(-1)
+        left = sum(((pixels[flat == k] - pixels[flat == k].mean(0)) ** 2).sum() for k in np.unique(flat))
+        shares.append(1 - left / ((pixels - pixels.mean(0)) ** 2).sum())
+    assert np.median(shares) > 0.6
+    # Moved by some pixels, the same labels must explain less: picture and labels lie over each other.
+    picture, labels = portraits[0]
+    edges = np.abs(np.diff(picture.astype(float), axis=1)).sum(-1)
+    steps = np.diff(labels.astype(int), axis=1) != 0
+    assert edges[steps].mean() > 2 * np.roll(edges, 4, axis=1)[steps].mean()
+
+
+def test_looks_vary_independently(portraits):
+    means = {}
+    for k in (classes.BACKGROUND, classes.HAIR, classes.CLOTH):
+        means[k] = np.array([p[la == k].mean(0) if (la == k).any() else np.full(3, np.nan) for p, la in portraits])
+        assert (np.nanstd(means[k], 0) > 25).all(), classes.NAMES[k]
+
+
+@pytest.mark.parametrize("flags, about", [
+    (["--size", "8"], "--size 8"),
+    (["--train", "many"], "--train"),
+    (["--train", "0", "--test", "0"], "nothing to draw"),
+    (["--seed", "-1"], "--seed"),
+])
+def test_bad_arguments_end_in_one_line(flags, about, tmp_path):
+    command = [sys.executable, "-m", "datasets.make_sample_faces", "--out", str(tmp_path / "new"), *flags]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert about in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_another_set_is_not_mixed_in(tmp_path):
+    _make(tmp_path, train=2, test=0, size=32)
+    with pytest.raises(UserError, match="files of another set"):
+        _make(tmp_path, train=1, test=0, size=32)

@@ -1,0 +1,80 @@
+"""How well a parsed label map agrees with the true one: IoU of each class, and the share of pixels that are right."""
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from util.util import write_text
+
+
+def confusion(parsed, true, classes: int) -> np.ndarray:
+    """(classes, classes) int64: [t, p] counts the pixels of true class t that were parsed as p.
+
+    Args:
+        parsed, true: arrays of one shape, integer ids. Pixels whose true id is outside 0..classes-1 are left out.
+    """
+    parsed, true = np.asarray(parsed), np.asarray(true)
+    if parsed.shape != true.shape:
+        raise ValueError(f"two label maps of one shape are compared, not {parsed.shape} and {true.shape}")
+    parsed, true = parsed.reshape(-1).astype(np.int64), true.reshape(-1).astype(np.int64)
+    known = (true >= 0) & (true < classes)
+    return np.bincount(true[known] * classes + parsed[known], minlength=classes ** 2).reshape(classes, classes)
+
+
+def ious(counts) -> np.ndarray:
+    """(classes,) float: intersection over union from `confusion`; NaN for a class that occurs in neither map."""
+    hit = np.diag(counts).astype(np.float64)
+    union = counts.sum(0) + counts.sum(1) - hit
+    return np.divide(hit, union, out=np.full(len(counts), np.nan), where=union > 0)
+
+
+class SegmentationMetrics:
+    """Collects the figures of a run; all from 0 to 1. IoUs are of all pictures' pixels together (Everingham et al. 2010)."""
+
+    def __init__(self, classes: int, class_names=None, min_share: float = 0.005):
+        """min_share: the classes that take up more than this share of all true pixels make `miou_large`."""
+        self._classes, self._names, self._min_share = classes, list(class_names or []), min_share
+        self._counts = np.zeros((classes, classes), np.int64)
+        self._seen = np.zeros(classes, np.int64)
+        self._pictures: list[dict] = []
+
+    def add(self, name, parsed, true) -> dict:
+        """Measure one picture ((H, W) integer ids each) and return its figures: mIoU and pixel accuracy, JSON-safe."""
+        counts = confusion(parsed, true, self._classes)
+        self._counts += counts
+        self._seen += counts.sum(1) > 0
+        figures = _means(counts, counts.sum(1) > 0)
+        self._pictures.append({"name": str(name), **figures})
+        return figures
+
+    def summary(self) -> dict:
+        """{'pictures', 'miou', 'miou_large', 'pixel_accuracy', 'by_class': {name: {'iou', 'share', 'pictures'}}}.
+
+        miou: mean over the classes that truly occur; None without pictures. share: of all true pixels.
+        """
+        share = self._counts.sum(1) / max(1, self._counts.sum())
+        each = ious(self._counts)
+        large = share > self._min_share
+        by_class = {self._class_name(i): {"iou": float(each[i]), "share": float(share[i]), "pictures": int(self._seen[i])}
+                    for i in np.flatnonzero(share)}
+        means = _means(self._counts, share > 0)
+        return {"pictures": len(self._pictures), "miou": means["miou"],
+                "miou_large": float(each[large].mean()) if large.any() else None,
+                "pixel_accuracy": means["pixel_accuracy"], "by_class": by_class}
+
+    def write(self, path) -> None:
+        """Write the summary, and the figures of each picture under 'each', as JSON. Raises UserError."""
+        content = {**self.summary(), "each": self._pictures}
+        write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def _class_name(self, i) -> str:
+        name = str(self._names[i]) if i < len(self._names) else ""
+        return name if name and self._names.count(self._names[i]) == 1 else f"{name} {i}".strip()
+
+
+def _means(counts, wanted) -> dict:
+    """mIoU over the classes in `wanted`, and pixel accuracy; None where there is nothing to compare."""
+    if not counts.sum():
+        return {"miou": None, "pixel_accuracy": None}
+    return {"miou": float(ious(counts)[wanted].mean()), "pixel_accuracy": float(np.trace(counts) / counts.sum())}
