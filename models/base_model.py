@@ -59,6 +59,11 @@ class BaseModel(nn.Module, ABC):
         return ("image",)
 
     @staticmethod
+    def listed_by(opt) -> str:
+        """'label' or 'image': the folder whose pictures are the items. With 'image' a label map may be missing."""
+        return "label"
+
+    @staticmethod
     def size_multiple(opt) -> int:
         """Sides of pictures must be multiples of this many pixels."""
         return 1
@@ -94,13 +99,22 @@ class BaseModel(nn.Module, ABC):
     def result_visuals(self, batch, outputs, i: int) -> dict[str, np.ndarray]:
         """The columns of picture i of a batch on the result page: {label: (H, W, 3) uint8}."""
 
+    def shown_classes(self, batch, outputs, i: int):
+        """The classes that the columns of picture i show, for the page's legend: those of its label map."""
+        label = batch["label"][i]
+        return label.unique().tolist() if self.opt.label_nc and torch.is_tensor(label) else []
+
     def new_metrics(self):
         """What collects figures against the truth, or None."""
-        return None
+        return
 
     def score(self, metrics, name: str, batch, visuals, i: int) -> dict:
         """Add picture i to the metrics; gives its own figures, {} where there is no truth."""
         return {}
+
+    def export_onnx(self, path: str) -> None:
+        """Write the network that inference runs as ONNX, where the model can."""
+        raise UserError(f"--export_onnx: --model {self.opt.model} has no ONNX form")
 
     def start_epoch(self, epoch: int) -> None:
         """Set learning rates and frozen parts: functions of the epoch alone."""

@@ -72,6 +72,8 @@ class Pix2PixHDModel(BaseModel):
         if opt.role == "train":
             self._make_losses()
         self.clusters = None
+        if opt.role == "test":
+            self._deploy()
         if opt.role == "test" and self.use_features and not (opt.use_encoded_image or opt.load_features):
             self.clusters = self._load_clusters()
 
@@ -80,11 +82,10 @@ class Pix2PixHDModel(BaseModel):
     def networks(self):
         """G and D and E to train, G (and E) to draw, E alone to encode."""
         opt = self.opt
-        condition = (opt.label_nc or opt.input_nc) + (not opt.no_instance)
-        features = opt.feat_num if self.use_features else 0
+        condition, features = self._channels()
         shared = {"norm": opt.norm, "upsample": opt.upsample, "use_dropout": opt.use_dropout}
         makers = {}
-        if opt.role != "encode":
+        if opt.role != "encode" and not (opt.role == "test" and (opt.onnx or opt.engine)):
             makers["G"] = lambda: generator(
                 condition + features, opt.output_nc, opt.ngf, opt.netG, opt.n_downsample_global, opt.n_blocks_global,
                 opt.n_local_enhancers, opt.n_blocks_local, feat_skip=features if opt.feat_skip else 0, **shared)
@@ -96,6 +97,32 @@ class Pix2PixHDModel(BaseModel):
             makers["E"] = lambda: generator(opt.output_nc, opt.feat_num, opt.nef, "encoder", opt.n_downsample_E,
                                             norm=opt.norm_E or opt.norm, upsample=opt.upsample, image_skip=opt.feat_skip)
         return makers
+
+    def _channels(self) -> tuple[int, int]:
+        """Channels of the generator's input: the condition's and the features'."""
+        opt = self.opt
+        return (opt.label_nc or opt.input_nc) + (not opt.no_instance), opt.feat_num if self.use_features else 0
+
+    def _deploy(self):
+        """--data_type, --onnx and --engine: another form of the generator."""
+        opt = self.opt
+        if opt.onnx or opt.engine:
+            from models.deploy import EngineGenerator, OnnxGenerator
+            self.nets["G"] = OnnxGenerator(opt.onnx) if opt.onnx else EngineGenerator(opt.engine, self.device)
+        elif opt.data_type == 8:
+            from models.deploy import round_weights
+            round_weights(self.nets["G"])
+        elif opt.data_type == 16:
+            self.nets["G"].half()
+            if self.device.type == "cpu":  # which has no half arithmetic worth the name
+                self.nets["G"].float()
+
+    def export_onnx(self, path):
+        """Write the generator as ONNX. Its input: one-hot labels, edges, features."""
+        from models.deploy import export_onnx
+        export_onnx(self.nets["G"], sum(self._channels()), self.size_multiple(self.opt), path)
+        print(f"{path}: the generator, from (1, {sum(self._channels())}, H, W): one-hot labels (or the input picture), edges, "
+              "features")
 
     def weights_hint(self, name, state):
         """The flags that a generator's or encoder's state dict was made with."""
@@ -171,9 +198,10 @@ class Pix2PixHDModel(BaseModel):
     def generate(self, features: torch.Tensor | None) -> torch.Tensor:
         """The generator's picture for the prepared batch. features: (N, feat_num, H, W) or None."""
         condition = self.context.condition
+        inputs = condition if features is None else torch.cat([condition, features], 1)
+        half = any(p.dtype == torch.float16 for p in self.nets["G"].parameters())  # --data_type 16
         with self.autocast():
-            fake = self.nets["G"](condition if features is None else torch.cat([condition, features], 1))
-        return fake.float()
+            return self.nets["G"](inputs.half() if half else inputs).float()
 
     def encode_image(self, image: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W) photos and (N, 1, H, W) ids -> features (N, feat_num, H, W), constant on each region."""

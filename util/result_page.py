@@ -11,7 +11,12 @@ from util.util import UniqueStems, safe_stem, save_image
 _WRITERS = 2
 _MOST_PENDING = 32  # pictures held in memory while the disk is slower than the network
 _FIGURES = (("region_color_error", "colour error of regions, of 255 (0 is exact)"), ("ssim", "SSIM (1 is identical)"),
-            ("psnr", "PSNR, dB (higher is nearer)"), ("pictures", "pictures compared with the truth"))
+            ("psnr", "PSNR, dB (higher is nearer)"), ("miou", "mean IoU of classes (1 is exact)"),
+            ("miou_large", "mean IoU of large classes"), ("pixel_accuracy", "pixels that are right (1 is all)"),
+            ("pictures", "pictures compared with the truth"))
+_COLUMNS = {"region_color_error": "colour error", "iou": "IoU", "share": "share of pixels"}  # of a class
+_REMARKS = (("ssim", "SSIM {}"), ("region_color_error", "colour error {}"), ("psnr", "PSNR {} dB"), ("miou", "mIoU {}"),
+            ("pixel_accuracy", "pixels right {}"))  # of a picture
 
 
 class ResultPage:
@@ -69,7 +74,7 @@ class ResultPage:
         self._legend = entries
 
     def set_metrics(self, summary):
-        """Show the figures of `util.metrics.PictureMetrics.summary()`."""
+        """Show the figures of a `summary()`, as `util.metrics.PictureMetrics` gives it."""
         self._metrics = summary
 
     def save(self):
@@ -114,14 +119,14 @@ def _add_metrics(page, summary):
     page.add_figures([(summary[key], what) for key, what in _FIGURES if summary.get(key) is not None])
     by_class = summary.get("by_class") or {}
     if by_class:
-        rows = [(name, float(entry["region_color_error"]), entry["pictures"]) for name, entry in by_class.items()]
-        rows.sort(key=lambda row: -row[1])
-        page.add_table(["class", "colour error", "pictures"], rows, summary="Colour error by class")
+        keys = [key for key in _COLUMNS if key in next(iter(by_class.values()))]
+        rows = [(name, *(float(entry[key]) for key in keys), entry["pictures"]) for name, entry in by_class.items()]
+        rows.sort(key=lambda row: row[1], reverse=keys[0] != "iou")  # the worst first
+        title = _COLUMNS[keys[0]]
+        page.add_table(["class", *(_COLUMNS[key] for key in keys), "pictures"], rows,
+                       summary=f"{title[0].upper()}{title[1:]} by class")
 
 
 def remark_of(figures) -> str:
     """One line of a picture's figures (see `PictureMetrics.add`): 'SSIM 0.712 · colour error 9.31 · PSNR 21.4 dB'."""
-    words = [(f"SSIM {readable(figures.get('ssim'))}", figures.get("ssim")),
-             (f"colour error {readable(figures.get('region_color_error'))}", figures.get("region_color_error")),
-             (f"PSNR {readable(figures.get('psnr'))} dB", figures.get("psnr"))]
-    return " · ".join(text for text, value in words if value is not None)
+    return " · ".join(text.format(readable(figures[key])) for key, text in _REMARKS if figures.get(key) is not None)
