@@ -1,6 +1,7 @@
 """Learn to draw photos from label maps."""
 import shlex
 import sys
+import time
 
 from data.data_loader import CreateDataLoader
 from models.base_model import Diverged
@@ -47,7 +48,7 @@ class Training:
         self.checkpoint, self.position = checkpoint, position
         self.epochs = opt.niter + opt.niter_decay
         self.visualizer, self.watch = Visualizer(opt, len(loader)), Stopwatch()
-        self.unshown = False
+        self.unshown, self.save_at = False, time.monotonic() + 60 * opt.save_time
         for note in model.notes:
             self.visualizer.note(note)
 
@@ -74,7 +75,10 @@ class Training:
         epoch = position.epoch
         self.model.start_epoch(epoch)
         for batch in self.watch.waiting(self.loader.epoch(epoch, position.done)):
-            terms = self.model.train_step(batch)
+            try:
+                terms = self.model.train_step(batch)
+            except Diverged as error:
+                raise Diverged(f"epoch {epoch}: {error}") from error
             count = len(batch["path"])
             position.done, position.total = position.done + count, position.total + count
             self.watch.pictures += count
@@ -82,20 +86,23 @@ class Training:
             self.show(terms, count)
             if interrupts.wanted:
                 break
-            if self.due(opt.save_latest_freq, count):
+            if self.due(opt.save_latest_freq, count) or time.monotonic() > self.save_at:
                 self.save()
         if position.done >= len(self.loader):
             position.epoch, position.done = epoch + 1, 0
             if epoch % opt.save_epoch_freq == 0:
                 self.save(epoch)
+                self.checkpoint.forget(opt.keep_checkpoints)
 
     def show(self, terms, count):
         """Log, page and TensorBoard, as often as asked."""
         position, opt = self.position, self.opt
         if self.due(opt.print_freq, count):
             seconds, waited = self.watch.read()
-            self.visualizer.print_current_errors(position.epoch, position.done, terms, seconds,
-                                                 {"data": f"{waited:.0%}"})
+            extra = {"data": f"{waited:.0%}", **({"skipped": self.model.skipped} if self.model.skipped else {})}
+            if opt.verbose:
+                extra |= {f"norm_{name}": f"{norm:.3g}" for name, norm in self.model.gradient_norms().items()}
+            self.visualizer.print_current_errors(position.epoch, position.done, terms, seconds, extra)
             self.visualizer.plot_current_errors(terms, position.total)
         self.unshown = not self.due(opt.display_freq, count)
         if not self.unshown:
@@ -115,6 +122,7 @@ class Training:
     def save(self, epoch=None):
         """Save the latest checkpoint, and with `epoch` one that is kept."""
         self.checkpoint.save(self.model, self.position, epoch)
+        self.save_at = time.monotonic() + 60 * self.opt.save_time
 
     def stopped(self, interrupts) -> int:
         """Save after an interruption, and say how to go on."""

@@ -41,7 +41,8 @@ class DataLoader:
         workers = min(opt.nThreads, -(-self.length // opt.batchSize))
         self.loader = torch.utils.data.DataLoader(
             _Guarded(self.dataset), batch_sampler=self.sampler, num_workers=workers, collate_fn=collate,
-            pin_memory=bool(opt.gpu_ids), persistent_workers=workers > 0, worker_init_fn=_start_worker)
+            pin_memory=bool(opt.gpu_ids), persistent_workers=workers > 0, worker_init_fn=_start_worker,
+            generator=torch.Generator())  # else each epoch's start would draw from the model's random numbers
 
     def __len__(self) -> int:
         return self.length

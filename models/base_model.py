@@ -13,6 +13,8 @@ from util.checkpoint import finish_commit
 from util.device import autocast, device_of
 from util.errors import UserError, first_few
 
+_HOPELESS = 50  # overflowing fp16 steps in a row; the loss scale has then been halved fifty times
+
 
 class Diverged(UserError):
     """A loss is no longer a finite number."""
@@ -36,6 +38,7 @@ class BaseModel(nn.Module, ABC):
         self._load_networks()
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.precision = "bf16" if opt.precision == "fp16" and self.device.type == "cpu" else opt.precision
+        self.skipped = self._skipped_in_a_row = 0  # fp16 steps that overflowed
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.to(self.device)
         if opt.role == "train":
@@ -143,8 +146,28 @@ class BaseModel(nn.Module, ABC):
             self._set_gradients(name, sum(found.values()), keep_graph=i > 0)
         for name, _ in losses:
             self.scaler.step(self.optimizers[name])
-        self.scaler.update()
+        self._update_scale(batch)
         return terms
+
+    def _update_scale(self, batch) -> None:
+        """With fp16, adapt the loss scale; a step that overflowed was skipped, and is counted."""
+        if not self.scaler.is_enabled():
+            return
+        before = self.scaler.get_scale()
+        self.scaler.update()
+        overflowed = self.scaler.get_scale() < before
+        self.skipped += overflowed
+        self._skipped_in_a_row = self._skipped_in_a_row + 1 if overflowed else 0
+        if self._skipped_in_a_row > _HOPELESS:
+            raise Diverged(f"training diverged: {_HOPELESS} fp16 steps in a row overflowed, the last one for "
+                           f"{first_few(batch['path'])}; the last checkpoint is untouched; go on from it with "
+                           "--continue_train and --precision bf16 or a lower --lr")
+
+    def gradient_norms(self) -> dict[str, float]:
+        """{update: 2-norm of its last gradients, over all of its parameters}."""
+        return {name: float(torch.nn.utils.get_total_norm([p.grad for group in optimizer.param_groups for p in group["params"]
+                                                           if p.grad is not None]))
+                for name, optimizer in self.optimizers.items()}
 
     def _set_gradients(self, name: str, total: torch.Tensor, keep_graph: bool) -> None:
         """Gradients of one update's own parameters and of nothing else."""

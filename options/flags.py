@@ -81,8 +81,8 @@ def whole_or_inf(low: int = 0):
     return parse
 
 
-def number(low: float = -INF, high: float = INF, above: bool = False, below: bool = False):
-    """A finite number from `low` to `high`; above and below leave out the ends."""
+def number(low: float = -INF, high: float = INF, above: bool = False, below: bool = False, infinite: bool = False):
+    """A finite number from `low` to `high`; above and below leave out the ends; infinite also allows inf, no limit."""
     ends = [f"{'above' if above else 'at least'} {low:g}" if low > -INF else "",
             f"{'below' if below else 'at most'} {high:g}" if high < INF else ""]
     allowed = " ".join(["a finite number", " and ".join(filter(None, ends))]).strip()
@@ -92,6 +92,8 @@ def number(low: float = -INF, high: float = INF, above: bool = False, below: boo
             value = float(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"must be {allowed}, not '{text}'") from None
+        if infinite and value == INF:
+            return value
         out = not math.isfinite(value) or value < low or value > high
         if out or (above and value == low) or (below and value == high):
             raise argparse.ArgumentTypeError(f"must be {allowed}, not {text}")
@@ -112,6 +114,31 @@ def epoch_name(text):
     if not re.fullmatch(r"latest|[0-9]{1,9}", text):
         raise argparse.ArgumentTypeError(f"must be 'latest' or the number of a saved epoch, not {text[:80]!r}")
     return text
+
+
+def style_choice(text):
+    """CLASS=NUMBER or CLASS=random, as --style takes it."""
+    name, _, style = text.rpartition("=")
+    if not name.strip() or not (style == "random" or re.fullmatch(r"[0-9]{1,9}", style)):
+        raise argparse.ArgumentTypeError(f"must be CLASS=NUMBER or CLASS=random, such as hair=3, not {text[:80]!r}")
+    return text
+
+
+def names(text):
+    """Names parted by commas: 'hair, skin' -> 'hair,skin'."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts) or len(set(parts)) != len(parts):
+        raise argparse.ArgumentTypeError(f"must be different names parted by commas, such as hair,skin, not {text[:80]!r}")
+    return ",".join(parts)
+
+
+class Repeated(argparse._AppendAction):
+    """A flag that may be given several times: its values as a list, in their order."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if not isinstance(getattr(namespace, self.dest, None), list):  # the parser marks what was not given
+            setattr(namespace, self.dest, [])
+        super().__call__(parser, namespace, values, option_string)
 
 
 def resize_or_crop(text):

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from options.base_options import BaseOptions
-from options.flags import epoch_name, folder_name, number, whole
+from options.flags import INF, epoch_name, folder_name, number, whole, whole_or_inf
 from util.errors import UserError
 
 
@@ -42,6 +42,10 @@ def _display_flags(parser):
     group.add_argument("--print_freq", type=whole(1), default=100, help="pictures between lines of the log")
     group.add_argument("--save_latest_freq", type=whole(1), default=1000, help="pictures between saves of 'latest'")
     group.add_argument("--save_epoch_freq", type=whole(1), default=10, help="epochs between saves that are kept")
+    group.add_argument("--save_time", type=number(0, above=True, infinite=True), default=INF, help="minutes between saves of "
+                       "'latest', beside --save_latest_freq")
+    group.add_argument("--keep_checkpoints", type=whole_or_inf(1), default=INF, help="how many of the numbered checkpoints to "
+                       "keep, the newest")
     group.add_argument("--no_html", action="store_true", help="write no page while training")
     group.add_argument("--debug", action="store_true", help="one epoch of ten pictures, shown and logged at each step")
 

@@ -159,11 +159,11 @@ class Checkpoint:
                             "one is untouched; free some space, then go on with --continue_train") from error
         finish_commit(self.folder)
 
-    def forget(self, keep: int) -> None:
-        """Delete the numbered checkpoints but the newest `keep`."""
+    def forget(self, keep: float) -> None:
+        """Delete the numbered checkpoints but the newest `keep`; inf keeps all."""
         numbers = sorted({int(p.name.split("_")[0]) for p in self.folder.glob("*_net_*.pth")
                           if p.name.split("_")[0].isdigit()})
-        for number in numbers[:max(0, len(numbers) - keep)]:
+        for number in numbers[:max(0, len(numbers) - int(min(keep, len(numbers))))]:
             for path in self.folder.glob(f"{number}_net_*.pth"):
                 path.unlink()
 
