@@ -1,0 +1,53 @@
+"""What a check finds: a fault in a file, and the facts of one picture."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+ERROR, WARNING = "error", "warning"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault. severity: 'error' (training stops or learns rubbish) or 'warning' (look at it).
+
+    kind: what faults of the same sort share, for grouping. message: one line 'file: what was found; what to do'.
+    """
+
+    severity: str
+    kind: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The files of one picture by role ('label', 'img', 'inst'; 'A', 'B' where the input is a picture too)."""
+
+    phase: str
+    key: str
+    files: dict[str, Path]
+
+
+@dataclass
+class Facts:
+    """What `examine` saw in a scene.
+
+    counts: pixels by class id, (largest id + 1,) int64; None without a readable label map.
+    sides: for each flip pair, -1 or +1 for the left one lying left or right of its partner, 0 where one is missing.
+    photo_mode: the photo file's mode; digest: of the photo file's bytes. Both '' without one.
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    counts: np.ndarray | None = None
+    sides: tuple[int, ...] = ()
+    photo_mode: str = ""
+    digest: str = ""
+
+    def add(self, severity: str, kind: str, message) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(severity, kind, str(message)))

@@ -1,0 +1,103 @@
+"""Which pictures a data root holds and which belong together: the part of a check that opens no file."""
+from __future__ import annotations
+
+from pathlib import Path
+
+from data.dataset_spec import FILE_NAME, DatasetSpec
+from data.image_files import list_images
+from datasets._check_findings import ERROR, WARNING, Problem, Scene
+from util.errors import UserError, first_few
+
+ROLES = ("label", "img", "inst", "feat", "A", "B")
+_NOT_READ = (".gif", ".heic", ".heif", ".avif", ".jp2", ".tga", ".exr", ".psd", ".svg", ".npy", ".npz", ".mat")
+_PARTNERS = {"label": ("img", "inst", "feat"), "A": ("B", "inst")}
+_LEFT_RIGHT = (("l_", "r_"), ("left_", "right_"), ("left ", "right "), ("left-", "right-"), ("Left", "Right"))
+
+
+def phases_of(root: Path) -> list[str]:
+    """The phases a data root has folders of ('train' for train_label), train first. Raises UserError for none."""
+    if not root.is_dir():
+        raise UserError(f"{root}: there is no such folder")
+    found = {path.name.rpartition("_")[0] for path in root.iterdir()
+             if path.is_dir() and path.name.rpartition("_")[2] in ROLES and not path.name.startswith((".", "_"))}
+    if not found:
+        raise UserError(f"{root}: holds no folders such as train_label and train_img; give the data root itself")
+    return sorted(found, key=lambda phase: (phase != "train", phase))
+
+
+def pair_files(root: Path, phase: str) -> tuple[list[Scene], list[Problem]]:
+    """The scenes of a phase, and what is missing or misnamed in its folders."""
+    problems: list[Problem] = []
+    files = {}
+    for role in ROLES:
+        folder = root / f"{phase}_{role}"
+        if folder.is_dir():
+            files[role] = _listed(folder, problems)
+    main, photo = ("A", "B") if "A" in files and "label" not in files else ("label", "img")
+    if main not in files:
+        problems.append(Problem(ERROR, "missing folder", f"{root / f'{phase}_{main}'}: there is no such folder beside "
+                                f"{', '.join(f'{phase}_{role}' for role in files)}; add it"))
+        return [Scene(phase, key, {photo: path}) for key, path in files.get(photo, {}).items()], problems
+    if photo not in files and phase == "train":
+        problems.append(Problem(ERROR, "missing folder", f"{root / f'{phase}_{photo}'}: there is no such folder; "
+                                "training needs the photos there"))
+    for role in _PARTNERS[main]:
+        if files.get(role) and files[main]:  # of an empty folder there is a line already
+            problems += _unpaired(files, main, role, root, phase)
+    keys = list(files[main]) + [key for key in files.get(photo, {}) if key not in files[main]]
+    return [Scene(phase, key, {role: listed[key] for role, listed in files.items() if key in listed and role != "feat"})
+            for key in keys], problems
+
+
+def _listed(folder: Path, problems: list[Problem]) -> dict[str, Path]:
+    """The pictures of a folder by key; what is wrong with their names goes to `problems`."""
+    others = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in _NOT_READ)
+    if others:
+        problems.append(Problem(WARNING, "not read", f"{folder}: holds files of a kind that is not read: "
+                                f"{first_few(others, 3)}; save them as PNG, or photos as JPEG"))
+    try:
+        found = list_images(folder)
+    except UserError as error:
+        problems.append(Problem(ERROR, "same name twice", str(error)))
+        return {}
+    if not found:
+        problems.append(Problem(ERROR, "empty folder", f"{folder}: holds no pictures; fill it or remove it"))
+    return found
+
+
+def _unpaired(files, main: str, role: str, root: Path, phase: str) -> list[Problem]:
+    """Files of `main` without a partner in `role` and the other way round, a line each."""
+    ours, theirs = files[main], files[role]
+    if not ours.keys() & theirs.keys():
+        return [Problem(ERROR, "unpaired", f"{root / f'{phase}_{role}'}: none of its {len(theirs)} files is named like "
+                        f"one in {phase}_{main} (here {first_few(theirs, 2)}; there {first_few(ours, 2)}); pairs are "
+                        "found by name, so rename one side")]
+    needed = ERROR if phase == "train" or role == "inst" else WARNING
+    extra = ERROR if phase == "train" and role in ("img", "B") else WARNING
+    return [Problem(needed, "unpaired", f"{path}: has no partner '{key}' in {phase}_{role}; add it or remove this one")
+            for key, path in ours.items() if key not in theirs] + \
+           [Problem(extra, "unpaired", f"{path}: has no partner '{key}' in {phase}_{main}; add it or remove this one")
+            for key, path in theirs.items() if key not in ours]
+
+
+def read_spec(root: Path, label_nc: int | None) -> tuple[DatasetSpec, list[Problem]]:
+    """dataset.json and what is wrong with it: unreadable, at odds with --label_nc, left and right without a pair."""
+    path = root / FILE_NAME
+    try:
+        spec = DatasetSpec.read(root)
+    except UserError as error:
+        return DatasetSpec(), [Problem(ERROR, FILE_NAME, str(error))]
+    problems = []
+    if label_nc is not None and spec.label_nc not in (None, label_nc):
+        problems.append(Problem(ERROR, FILE_NAME, f"{path}: says label_nc {spec.label_nc}, but --label_nc is "
+                                f"{label_nc}; make them agree"))
+    paired = {i for pair in spec.flip_pairs for i in pair}
+    ids = {name: i for i, name in enumerate(spec.labels)}
+    for name, i in ids.items():
+        for left, right in _LEFT_RIGHT:
+            partner = right + name[len(left):]
+            if name.startswith(left) and partner in ids and not {i, ids[partner]} <= paired:
+                problems.append(Problem(WARNING, "left and right", f"{path}: {name} and {partner} are no flip pair, so "
+                                        f"mirrored pictures mix them up; add [{i}, {ids[partner]}] to flip_pairs, or "
+                                        "train with --no_flip"))
+    return spec, problems

@@ -1,0 +1,188 @@
+"""What is wrong inside the files of one picture: the part of a check that decodes them."""
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data.image_files import image_size, open_image, orientation, read_image, read_label
+from datasets._check_findings import ERROR, WARNING, Facts, Scene
+from util.errors import UserError, first_few
+
+LEAST_SIDE = 32
+_JPEG = (".jpg", ".jpeg", ".jfif")
+_EXTENSIONS = {"PNG": (".png",), "JPEG": _JPEG, "MPO": _JPEG, "BMP": (".bmp",), "DIB": (".bmp",),
+               "PPM": (".ppm", ".pgm", ".pbm"), "TIFF": (".tif", ".tiff"), "WEBP": (".webp",)}
+
+
+def examine(scene: Scene, label_nc: int | None, flip_pairs=(), names=()) -> Facts:
+    """Open, decode and compare the files of a scene. label_nc: None where nobody says how many classes there are."""
+    facts = Facts()
+    label = _look_at_label(scene.files.get("label"), label_nc, facts)
+    sizes = {}
+    for role in ("A", "img", "B"):
+        if role in scene.files:
+            sizes[role] = _look_at_photo(scene.files[role], facts)
+    if label is not None:
+        # an id of billions would have its counts fill the memory; `label_fault` has told of it
+        facts.counts = np.bincount(label[(label >= 0) & (label < 65536)])
+        facts.sides = tuple(side(label, left, right) for left, right in flip_pairs)
+        sizes["label"] = label.shape[::-1]
+    if "inst" in scene.files:
+        sizes["inst"] = _look_at_instances(scene.files["inst"], label, names, facts)
+    _compare_sizes(scene, {role: size for role, size in sizes.items() if size}, facts)
+    return facts
+
+
+def _look_at_label(path: Path | None, label_nc, facts: Facts) -> np.ndarray | None:
+    if path is None:
+        return None
+    try:
+        ids = read_label(path)
+    except UserError as error:
+        facts.add(ERROR, "unusable label map", error)
+        return None
+    fault = label_fault(path, ids, label_nc)
+    if fault:
+        facts.add(ERROR, "label out of range", fault)
+    elif int(ids.min()) == int(ids.max()) and ids.size > 1:
+        facts.add(WARNING, "one class only", f"{path}: holds nothing but label {ids.flat[0]}; look at it")
+    _header_remarks(path, facts)
+    return ids
+
+
+def label_fault(path, ids: np.ndarray, label_nc: int | None) -> str:
+    """The line for a label map whose ids do not fit label_nc classes, with a guess at why; '' where they fit."""
+    if not label_nc or (int(ids.min()) >= 0 and int(ids.max()) < label_nc):
+        return ""
+    present = np.unique(ids)
+    wrong = present[(present < 0) | (present >= label_nc)]
+    share = float(np.isin(ids, wrong).mean())
+    if present.tolist() in ([0, 255], [255]):
+        remedy = "this is a black-and-white mask: divide it by 255"
+    elif present[0] < 0 or present[-1] >= 65536:
+        remedy = "save whole ids from 0 up"
+    elif wrong.tolist() == [255]:
+        remedy = "255 often marks pixels to ignore, which this has not: give them a class of their own"
+    elif len(wrong) > 40:
+        remedy = "this looks like a grey photo, or like a map that was saved as JPEG once: make it again as PNG"
+    elif wrong.tolist() == [label_nc]:
+        remedy = f"ids count from 0: subtract 1, or use --label_nc {label_nc + 1}"
+    else:
+        remedy = f"mend it, or use --label_nc {int(present.max()) + 1}"
+    return (f"{path}: holds label {first_few(wrong.tolist())} in {share:.1%} of it, but label_nc {label_nc} allows 0 "
+            f"to {label_nc - 1}; {remedy}")
+
+
+def side(label: np.ndarray, left: int, right: int) -> int:
+    """-1 where the class `left` lies left of `right` in the picture, +1 where right of it, 0 where one is missing."""
+    columns = np.arange(label.shape[1])
+    middles = []
+    for i in (left, right):
+        weights = np.count_nonzero(label == i, axis=0)
+        if not weights.any():
+            return 0
+        middles.append(float(np.average(columns, weights=weights)))
+    return int(np.sign(middles[0] - middles[1]))
+
+
+def _look_at_photo(path: Path, facts: Facts):
+    """The size of a photo as it is seen; None where it cannot be read."""
+    try:
+        size = image_size(path)
+        # the smallest decoding still reads every byte, so that a file cut short is found at an eighth of the cost
+        small = np.asarray(read_image(path, draft_size=(LEAST_SIDE, LEAST_SIDE)))
+    except UserError as error:
+        facts.add(ERROR, "unreadable photo", error)
+        return None
+    if (small == small[:1, :1]).all() and small.shape[0] * small.shape[1] > 1:
+        facts.add(WARNING, "one colour only", f"{path}: is all of one colour {tuple(small[0, 0].tolist())}; look at it")
+    if min(size) < LEAST_SIDE:
+        facts.add(WARNING, "very small", f"{path}: is {size[0]}x{size[1]}; the networks halve it several times, so "
+                                         f"give them at least {LEAST_SIDE} a side")
+    facts.digest = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+    facts.photo_mode = _header_remarks(path, facts)
+    if facts.photo_mode in ("RGBA", "LA", "PA"):
+        facts.add(WARNING, "transparency", f"{path}: has transparency, which is laid over white; save it without")
+    elif facts.photo_mode == "CMYK":
+        facts.add(WARNING, "print colours", f"{path}: is CMYK, whose colours come out only roughly; save it as RGB")
+    return size
+
+
+def _header_remarks(path: Path, facts: Facts) -> str:
+    """A file that is not what its name says. Returns its mode."""
+    with open_image(path) as image:
+        if path.suffix.lower() not in _EXTENSIONS.get(image.format, ()):
+            facts.add(WARNING, "misnamed", f"{path}: is a {image.format} file by its content; rename it")
+        return image.mode
+
+
+def _look_at_instances(path: Path, label, names, facts: Facts):
+    """The size of an instance map; None where it cannot be read."""
+    try:
+        ids = read_label(path)
+    except UserError as error:
+        facts.add(ERROR, "unusable instance map", error)
+        return None
+    if int(ids.min()) < 0:
+        facts.add(ERROR, "instance of another class", f"{path}: holds negative ids, down to {ids.min()}; number from 0")
+    elif label is not None and label.shape == ids.shape:
+        deep = ids.astype(np.int32)
+        classes = np.where(deep < 1000, deep, deep // 1000)
+        wrong = classes != label
+        if wrong.any():
+            first = int(deep[wrong][0])
+            on = int(label[wrong][0])
+            on = names[on] if on < len(names) else on
+            facts.add(WARNING, "instance of another class",
+                      f"{path}: in {wrong.mean():.1%} of it the ids are of another class than the label map's (id "
+                      f"{first} lies on {on}); an id is the class, or class * 1000 + number, or features mix classes")
+    return ids.shape[::-1]
+
+
+def _compare_sizes(scene: Scene, sizes: dict, facts: Facts) -> None:
+    """Other shapes than the label map's (or the input picture's) are errors, other sizes of that shape warnings."""
+    main = "label" if "label" in sizes else "A"
+    if main not in sizes:
+        return
+    width, height = sizes[main]
+    for role, (w, h) in sizes.items():
+        if (w, h) == (width, height):
+            continue
+        path = scene.files[role]
+        said = f"{path}: is {w}x{h}, {scene.files[main].name} in {scene.phase}_{main} {width}x{height}"
+        if abs(w * height / h - width) <= max(1.0, 0.01 * max(width, height)):
+            facts.add(WARNING, "sizes differ", f"{said}; the label map is fitted to the photo when it is loaded")
+        else:
+            turned = " (the photo is turned by its EXIF orientation)" if _is_turned(path) else ""
+            facts.add(ERROR, "shapes differ", f"{said}{turned}; the two must show the same view")
+
+
+def _is_turned(path: Path) -> bool:
+    with open_image(path) as image:
+        return orientation(image) != 1
+
+
+def overlay(scene: Scene, colours: np.ndarray, side_px: int) -> list[Image.Image]:
+    """Small pictures to look at: photo, label map in colour, and the one over the other; what there is of them."""
+    photo = label = None
+    for role in ("img", "B"):
+        if role in scene.files:
+            photo = read_image(scene.files[role], draft_size=(2 * side_px, 2 * side_px))
+            photo.thumbnail((side_px, side_px))
+    if "label" in scene.files:
+        ids = read_label(scene.files["label"])
+        known = np.vstack([colours, [[255, 0, 255]]]).astype(np.uint8)  # what is out of range shows in magenta
+        label = Image.fromarray(known[np.where((ids >= 0) & (ids < len(colours)), ids, len(colours))])
+        size = photo.size if photo else _fit(label.size, side_px)
+        label = label.resize(size, Image.Resampling.NEAREST)
+    if photo and label:
+        return [photo, label, Image.blend(photo, label, 0.5)]
+    return [image for image in (photo, label) if image]
+
+
+def _fit(size, side_px: int) -> tuple[int, int]:
+    scale = min(1.0, side_px / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

@@ -1,0 +1,108 @@
+"""A data root being prepared: its dataset.json, its folders, and pictures and tables that appear whole."""
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data.dataset_spec import FILE_NAME, DatasetSpec
+from util.errors import UserError
+from util.files import atomic_write, read_json, write_json
+
+SIZES = (16, 4096)
+JPEG_QUALITY = 95
+
+
+def check_size(size: int) -> None:
+    """Raise UserError for a --size no picture should have."""
+    if not SIZES[0] <= size <= SIZES[1]:
+        raise UserError(f"--size {size}: give a side from {SIZES[0]} to {SIZES[1]} pixels")
+
+
+def check_limit(limit: int | None) -> None:
+    """Raise UserError for a --limit below 1."""
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit {limit}: give a number of pictures from 1 up")
+
+
+def start_root(out, spec: DatasetSpec, settings: dict) -> Path:
+    """Make a data root, or continue one that the same command began.
+
+    settings: what a second run must share with the first ({'program': ..., 'size': ...}); kept in dataset.json as
+    'prepared'. Raises UserError where `out` was made with others, or holds somebody else's dataset.json.
+    """
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be made ({error.strerror})") from error
+    if (out / FILE_NAME).is_file():
+        _refuse_other(out, spec, settings)
+    else:
+        write_json(out / FILE_NAME, {**spec.as_dict(), "prepared": settings})
+    return out
+
+
+def _refuse_other(out: Path, spec: DatasetSpec, settings: dict) -> None:
+    raw = read_json(out / FILE_NAME)
+    before = raw.get("prepared") if isinstance(raw, dict) else None
+    if not isinstance(before, dict):
+        raise UserError(f"--out {out}: holds a {FILE_NAME} that this program did not write; choose another folder")
+    scheme = str(raw.get("scheme", ""))
+    if scheme != spec.scheme:
+        raise UserError(f"--out {out}: is numbered '{scheme or 'otherwise'}', not '{spec.scheme or 'otherwise'}'; pass "
+                        f"--scheme {scheme or 'of that folder'} or choose another folder")
+    for key in {**before, **settings}:
+        if before.get(key) != settings.get(key):
+            raise UserError(f"--out {out}: was made with {key} {before.get(key)}, not {settings.get(key)}; continue "
+                            "with the same, or choose another folder")
+
+
+def subfolder(out: Path, name: str) -> Path:
+    """out/name, made. Raises UserError where it cannot be."""
+    folder = out / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror})") from error
+    return folder
+
+
+def file_names(folder: Path) -> set[str]:
+    """The names in a folder; none where there is no such folder. One listing instead of a question a file."""
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def write_ids(path, ids: np.ndarray) -> None:
+    """Save an (H, W) map of ids as PNG: 8 bits where they fit, else 16. Raises UserError for ids that fit neither."""
+    if ids.size and (ids.min() < 0 or ids.max() > 65535):
+        raise UserError(f"{path}: ids from {ids.min()} to {ids.max()} do not fit a PNG; they go from 0 to 65535")
+    ids = ids.astype(np.uint8 if not ids.size or ids.max() < 256 else np.uint16)
+    with atomic_write(path) as stream:
+        # level 4: two thirds of the default's time for a file a few percent larger
+        Image.fromarray(ids).save(stream, format="PNG", compress_level=4)
+
+
+def write_photo(path, image: Image.Image) -> None:
+    """Save an RGB picture as JPEG that loses little: quality 95, colour at full resolution."""
+    data = io.BytesIO()
+    image.save(data, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
+    write_bytes(path, data.getbuffer())
+
+
+def write_bytes(path, data) -> None:
+    """Save bytes, whole or not at all."""
+    with atomic_write(path) as stream:
+        stream.write(data)
+
+
+def write_csv(path, header, rows) -> None:
+    """Save a table as UTF-8 CSV with a header line, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())

@@ -1,0 +1,246 @@
+"""Everything in a data root that training would trip over, by file, before it does.
+
+python -m datasets.check datasets/faceOriginIm --report report.html
+"""
+from __future__ import annotations
+
+import argparse
+import functools
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from data.dataset_spec import FILE_NAME, DatasetSpec
+from data.image_files import image_size, read_label
+from datasets._check_findings import ERROR, WARNING, Facts, Problem, Scene
+from datasets._check_names import pair_files, phases_of, read_spec
+from datasets._check_pictures import examine, label_fault
+from datasets._work import add_jobs_flag, work
+from datasets.relabel import half_way
+from util.errors import UserError, command_line, first_few
+
+SHOWN = 10  # lines a kind of problem on the terminal, unless --all
+SAMPLE = 200  # label maps that a quick check decodes
+
+
+@dataclass
+class Result:
+    """What a check of a whole data root found.
+
+    pixels, pictures: by phase, {class id: pixels with it} and {class id: label maps that have it}.
+    """
+
+    root: Path
+    spec: DatasetSpec
+    label_nc: int | None
+    scenes: list[Scene] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    pixels: dict[str, Counter] = field(default_factory=dict)
+    pictures: dict[str, Counter] = field(default_factory=dict)
+    labelled: Counter = field(default_factory=Counter)
+
+    @property
+    def status(self) -> int:
+        """0 clean, 1 with warnings, 2 with errors: the program's exit status."""
+        severities = {problem.severity for problem in self.problems}
+        return 2 if ERROR in severities else 1 if WARNING in severities else 0
+
+    def grouped(self) -> list[tuple[str, str, list[Problem]]]:
+        """(severity, kind, problems), errors first, each kind in the order it was found."""
+        groups: dict[tuple[str, str], list[Problem]] = {}
+        for problem in self.problems:
+            groups.setdefault((problem.severity, problem.kind), []).append(problem)
+        return [(*key, group) for key, group in sorted(groups.items(), key=lambda item: item[0][0] != ERROR)]
+
+
+def quick_check(dataroot, phase: str, label_nc: int | None = None, sample: int = SAMPLE) -> list[Problem]:
+    """The part that takes seconds: names, every header's size, and a sample of the label maps spread over all.
+
+    label_nc: 0 where the input is a picture; None to take dataset.json's. Raises UserError where `dataroot` is none.
+    """
+    root = Path(dataroot)
+    if phase not in phases_of(root):
+        raise UserError(f"{root}: has no {phase}_ folders; there are {first_few(phases_of(root))}")
+    spec, problems = read_spec(root, label_nc or None)
+    scenes, found = pair_files(root, phase)
+    problems += found
+    paths = [scene.files["label"] for scene in scenes if "label" in scene.files]
+    faults = [_header_fault(path) for scene in scenes for path in scene.files.values()]
+    problems += [Problem(ERROR, "unreadable", fault) for fault in faults if fault]
+    if label_nc != 0:
+        spread = [paths[i * len(paths) // sample] for i in range(sample)] if len(paths) > sample else paths
+        problems += check_labels(spread, label_nc or spec.label_nc)
+    return problems
+
+
+def check_labels(paths, label_nc: int | None) -> list[Problem]:
+    """What is wrong with some label maps: files that hold no ids, and ids outside 0..label_nc - 1 (None: any)."""
+    problems = []
+    for path in paths:
+        try:
+            fault = label_fault(path, read_label(path), label_nc)
+        except UserError as error:
+            problems.append(Problem(ERROR, "unusable label map", str(error)))
+            continue
+        if fault:
+            problems.append(Problem(ERROR, "label out of range", fault))
+    return problems
+
+
+def _header_fault(path: Path) -> str:
+    try:
+        image_size(path)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def full_check(dataroot, label_nc: int | None = None, jobs: int = 1) -> Result:
+    """Open, decode and compare every file of every phase. Raises UserError where `dataroot` is no data root."""
+    root = Path(dataroot)
+    phases = phases_of(root)
+    spec, problems = read_spec(root, label_nc)
+    result = Result(root, spec, label_nc if label_nc is not None else spec.label_nc, problems=problems)
+    if half_way(root):
+        result.problems.append(Problem(ERROR, "unfinished", f"{root}: a change of numbering was broken off half-way; "
+                                       "run the same datasets.relabel command again"))
+    for phase in phases:
+        scenes, found = pair_files(root, phase)
+        result.scenes += scenes
+        result.problems += found
+    _look_inside(result, jobs)
+    _compare_classes(result)
+    return result
+
+
+def _look_inside(result: Result, jobs: int) -> None:
+    """Examine every scene, adding up what only all of them together tell."""
+    pairs = result.spec.flip_pairs
+    function = functools.partial(examine, label_nc=result.label_nc, flip_pairs=pairs, names=result.spec.labels)
+    modes, seen, sides = {}, {}, []
+    for scene, facts, fault in work(function, result.scenes, jobs, "pictures"):
+        if fault:
+            raise UserError(fault)
+        result.problems += facts.problems
+        _count(result, scene, facts)
+        if facts.photo_mode:
+            sort = "grey" if facts.photo_mode in ("L", "LA", "1", "I;16", "I") else "colour"
+            modes.setdefault(sort, []).append(scene)
+            _twice(result, seen, scene, facts.digest)
+        if any(facts.sides):
+            sides.append((scene, facts.sides))
+    if len(modes) == 2:
+        fewer, other = sorted(modes, key=lambda mode: len(modes[mode]))
+        some = first_few([_photo(scene) for scene in modes[fewer]], 3)
+        result.problems.append(Problem(WARNING, "grey and colour", f"{some}: in {fewer}, among {len(modes[other])} "
+                                       f"photos in {other}; keep one sort"))
+    result.problems += _mirrored(sides)
+
+
+def _photo(scene: Scene) -> Path:
+    return next(scene.files[role] for role in ("img", "B", "A") if role in scene.files)
+
+
+def _count(result: Result, scene: Scene, facts: Facts) -> None:
+    if facts.counts is None:
+        return
+    present = np.flatnonzero(facts.counts).tolist()
+    result.pixels.setdefault(scene.phase, Counter()).update({i: int(facts.counts[i]) for i in present})
+    result.pictures.setdefault(scene.phase, Counter()).update(present)
+    result.labelled[scene.phase] += 1
+
+
+def _twice(result: Result, seen: dict, scene: Scene, digest: str) -> None:
+    """The same photo under two names; across phases it is tested on what it was trained on."""
+    first = seen.setdefault(digest, scene)
+    if first is not scene:
+        apart = f" of {first.phase}, so one is tested on what it was trained on" if first.phase != scene.phase else ""
+        result.problems.append(Problem(WARNING, "same photo twice", f"{_photo(scene)}: is the same file as "
+                                       f"{_photo(first)}{apart}; remove one"))
+
+
+def _mirrored(sides) -> list[Problem]:
+    """Pictures whose left and right classes all lie the other way round than in nearly all others."""
+    if len(sides) < 10:
+        return []
+    table = np.array([row for _, row in sides])
+    usual = np.sign(table.sum(axis=0))
+    clear = np.abs(table.sum(axis=0)) >= 0.8 * np.maximum(1, (table != 0).sum(axis=0))
+    signs = table * usual * clear
+    odd = ((signs < 0).sum(axis=1) >= 2) & ((signs > 0).sum(axis=1) == 0)
+    return [Problem(WARNING, "left and right", f"{scene.files['label']}: has left and right the other way round than "
+                    "the others; a mirrored picture needs its left and right ids swapped")
+            for (scene, _), wrong in zip(sides, odd) if wrong]
+
+
+def _compare_classes(result: Result) -> None:
+    """Classes that no training map has, or that only test maps have."""
+    def names(ids):
+        return first_few([f"{result.spec.name_of(i)} ({i})" for i in ids], 8)
+
+    seen = {phase: set(counter) for phase, counter in result.pixels.items()}
+    everywhere = set().union(*seen.values()) if seen else set()
+    add = result.problems.append
+    if seen and result.label_nc:
+        never = sorted(set(range(result.label_nc)) - everywhere)
+        if never:
+            add(Problem(WARNING, "classes never seen", f"{result.root}: no label map has {len(never)} of "
+                        f"{result.label_nc} classes: {names(never)}; is label_nc right?"))
+    elif seen and not any(problem.kind == FILE_NAME for problem in result.problems):
+        add(Problem(WARNING, "label_nc unknown", f"{result.root}: nobody says how many classes there are (ids up to "
+                    f"{max(everywhere)} were found); pass --label_nc, or write a {FILE_NAME}"))
+    for phase in seen.keys() - {"train"} if "train" in seen else ():
+        new = sorted(i for i in seen[phase] - seen["train"] if not result.label_nc or i < result.label_nc)
+        if new:
+            add(Problem(WARNING, "classes not trained", f"{result.root / f'{phase}_label'}: has {names(new)}, which no "
+                        "training map has; the nets will not know what to draw there"))
+
+
+def print_result(result: Result, everything: bool) -> None:
+    """The problems by kind, and what was looked at."""
+    for severity, kind, problems in result.grouped():
+        print(f"{severity}: {kind} ({len(problems)})")
+        shown = problems if everything else problems[:SHOWN]
+        for problem in shown:
+            print(f"  {problem.message}")
+        if len(shown) < len(problems):
+            print(f"  ... and {len(problems) - len(shown)} more (--all lists them)")
+    counts = Counter(scene.phase for scene in result.scenes)
+    errors = sum(problem.severity == ERROR for problem in result.problems)
+    print(f"{result.root}: {', '.join(f'{n} {phase}' for phase, n in counts.items()) or 'no'} pictures, "
+          f"{errors} errors, {len(result.problems) - errors} warnings")
+
+
+def flags() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets.check", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Look at every file of a data root and say, by file, what training would trip over.\n"
+                    "Exit status: 0 clean, 1 with warnings, 2 with errors.",
+        epilog="example:\n  python -m datasets.check datasets/faceOriginIm --report report.html")
+    parser.add_argument("dataroot", metavar="DIR", help="the data root, which holds train_label and train_img")
+    parser.add_argument("--label_nc", type=int, help=f"number of classes (default: what its {FILE_NAME} says)")
+    parser.add_argument("--report", metavar="FILE", help="also write a page with counts by class and pictures")
+    parser.add_argument("--all", action="store_true", help=f"list every problem, not only {SHOWN} of a kind")
+    parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
+    add_jobs_flag(parser)
+    return parser
+
+
+def main(arguments=None) -> int:
+    """The program; returns its exit status."""
+    args = flags().parse_args(arguments)
+    if args.label_nc is not None and not 0 <= args.label_nc < 65536:
+        raise UserError(f"--label_nc {args.label_nc}: give a number of classes from 0 up")
+    result = full_check(args.dataroot, args.label_nc, args.jobs)
+    print_result(result, args.all)
+    if args.report:
+        from datasets._check_report import write_report
+        write_report(args.report, result)
+        print(f"{args.report}: the report")
+    return result.status
+
+
+if __name__ == "__main__":
+    command_line(main)()

@@ -1,0 +1,165 @@
+"""Cityscapes as it is unpacked -> <phase>_label, <phase>_inst and <phase>_img.
+
+python -m datasets.prepare_cityscapes --src cityscapes --out datasets/cityscapes
+"""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.dataset_spec import DatasetSpec
+from data.image_files import open_image
+from datasets._folders import check_limit, file_names, start_root, subfolder, write_bytes, write_csv
+from datasets._work import add_jobs_flag, work_through
+from util.errors import UserError, command_line, first_few
+from util.util import labelcolormap
+
+# ids 0..33 of the label maps, and last the licence plate, which Cityscapes numbers -1
+CLASSES = ("unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "ground", "road",
+           "sidewalk", "parking", "rail track", "building", "wall", "fence", "guard rail", "bridge", "tunnel", "pole",
+           "polegroup", "traffic light", "traffic sign", "vegetation", "terrain", "sky", "person", "rider", "car",
+           "truck", "bus", "caravan", "trailer", "train", "motorcycle", "bicycle", "license plate")
+# what is published for each picture: (folder, end of the file name, our folder, modes its header may say)
+PARTS = {"img": ("leftImg8bit", "_leftImg8bit.png", ("RGB",)),
+         "label": ("gtFine", "_gtFine_labelIds.png", ("L", "P")),
+         "inst": ("gtFine", "_gtFine_instanceIds.png", ("I;16", "I", "L"))}
+PHASES = {"train": "train", "val": "test"}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One picture: its name (city_sequence_frame), city, and the split it is published in."""
+
+    name: str
+    city: str
+    split: str
+
+    def source(self, src: Path, kind: str) -> Path:
+        """The published file of a kind: 'img', 'label' or 'inst'."""
+        folder, ending, _ = PARTS[kind]
+        return src / folder / self.split / self.city / (self.name + ending)
+
+    def target(self, out: Path, kind: str) -> Path:
+        """Where it goes."""
+        return out / f"{PHASES[self.split]}_{kind}" / f"{self.name}.png"
+
+
+def cityscapes_spec() -> DatasetSpec:
+    """Names and colours of the 35 classes. No pairs: in a mirrored street nothing changes its class."""
+    colors = tuple(tuple(int(v) for v in row) for row in labelcolormap(len(CLASSES)))
+    return DatasetSpec(label_nc=len(CLASSES), labels=CLASSES, colors=colors, scheme="cityscapes")
+
+
+def find_scenes(src: Path) -> list[Scene]:
+    """The scenes of train and val whose three files are there. Raises UserError for a file without its partners."""
+    scenes, lonely = [], []
+    for split in PHASES:
+        found = {kind: _names(src, split, kind) for kind in PARTS}
+        everything = set().union(*found.values())
+        for name, city in sorted(everything):
+            absent = [kind for kind in PARTS if (name, city) not in found[kind]]
+            if absent:
+                lonely.append(Scene(name, city, split).source(src, absent[0]))
+            else:
+                scenes.append(Scene(name, city, split))
+    if lonely:
+        raise UserError(f"--src {src}: {len(lonely)} files are missing beside their partners: {first_few(lonely, 3)}; "
+                        "unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip into one folder again")
+    if not scenes:
+        raise UserError(f"--src {src}: holds no leftImg8bit/train/<city>/*_leftImg8bit.png with its gtFine files; give "
+                        "the folder both archives were unpacked into")
+    return scenes
+
+
+def _names(src: Path, split: str, kind: str) -> set[tuple[str, str]]:
+    folder, ending, _ = PARTS[kind]
+    return {(path.name[:-len(ending)], path.parent.name) for path in (src / folder / split).glob(f"*/*{ending}")
+            if not path.name.startswith(".")}
+
+
+def prepare_scene(task, src: Path, out: Path, link: bool) -> None:
+    """Copy or link what is missing of a scene. task: (Scene, kinds). Raises UserError for files of the wrong sort."""
+    scene, kinds = task
+    sizes = {kind: _checked_size(scene.source(src, kind), PARTS[kind][2]) for kind in PARTS}
+    if len(set(sizes.values())) > 1:
+        found = ", ".join(f"{kind} {w}x{h}" for kind, (w, h) in sizes.items())
+        raise UserError(f"{scene.source(src, 'img')}: its files differ in size ({found}); unpack them again")
+    for kind in kinds:
+        _place(scene.source(src, kind), scene.target(out, kind), link)
+
+
+def _checked_size(path: Path, modes) -> tuple[int, int]:
+    with open_image(path) as image:
+        if image.mode not in modes:
+            raise UserError(f"{path}: is a {image.mode} picture where {' or '.join(modes)} is published; unpack again")
+        return image.size
+
+
+def _place(source: Path, target: Path, link: bool) -> None:
+    if link:
+        with contextlib.suppress(OSError):  # another disk, or a file system without links: copy
+            os.link(source.resolve(), target)
+            return
+    try:
+        data = source.read_bytes()
+    except OSError as error:
+        raise UserError(f"{source}: cannot be read ({error.strerror})") from error
+    write_bytes(target, data)
+
+
+def missing(scenes: list[Scene], out: Path) -> list[tuple[Scene, list[str]]]:
+    """What is still to be done, as `prepare_scene` takes it."""
+    there = {(split, kind): file_names(out / f"{PHASES[split]}_{kind}") for split in PHASES for kind in PARTS}
+    tasks = [(scene, [kind for kind in PARTS if f"{scene.name}.png" not in there[scene.split, kind]])
+             for scene in scenes]
+    return [task for task in tasks if task[1]]
+
+
+def flags() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets.prepare_cityscapes", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Put Cityscapes' leftImg8bit and gtFine files where train.py and test.py look for them. The\n"
+                    "published val split becomes test: the test split's own labels are withheld. Files are copied\n"
+                    "as they are; a second run does only what is missing.",
+        epilog="example:\n  python -m datasets.prepare_cityscapes --src cityscapes --out datasets/cityscapes --link")
+    parser.add_argument("--src", required=True, help="the folder that holds leftImg8bit and gtFine")
+    parser.add_argument("--out", required=True, help="the data root to write")
+    parser.add_argument("--link", action="store_true", help="hard links instead of copies, where the disk allows it")
+    parser.add_argument("--limit", type=int, help="only the first N pictures")
+    parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
+    add_jobs_flag(parser)
+    return parser
+
+
+def main(arguments=None) -> int:
+    """The program; returns its exit status."""
+    args = flags().parse_args(arguments)
+    check_limit(args.limit)
+    src = Path(args.src)
+    for folder in ("leftImg8bit", "gtFine"):
+        if not (src / folder).is_dir():
+            raise UserError(f"--src {src}: holds no folder {folder}; give the folder both archives were unpacked into")
+    everything = find_scenes(src)
+    scenes = everything[:args.limit]
+    out = start_root(args.out, cityscapes_spec(), {"program": "prepare_cityscapes"})
+    for folder in {scene.target(out, kind).parent for scene in scenes for kind in PARTS}:
+        subfolder(out, folder.name)
+    tasks = missing(scenes, out)
+    try:
+        work_through(functools.partial(prepare_scene, src=src, out=out, link=args.link), tasks, args.jobs, "pictures")
+    finally:  # an interrupted run's table says what it has
+        undone = {task[0] for task in missing(everything, out)}
+        write_csv(out / "split.csv", ("name", "split", "source", "city"),
+                  [(scene.name, PHASES[scene.split], scene.source(src, "img").relative_to(src), scene.city)
+                   for scene in everything if scene not in undone])
+    counts = ", ".join(f"{sum(s.split == split for s in scenes)} {phase}" for split, phase in PHASES.items())
+    print(f"{out}: {len(scenes)} pictures ({counts}), {len(tasks)} of them written now")
+    return 0
+
+
+if __name__ == "__main__":
+    command_line(main)()

@@ -1,0 +1,182 @@
+"""Change a face data root from one numbering of the parts to the other, exactly and back.
+
+python -m datasets.relabel --data datasets/faceOriginIm --to face-parsing
+"""
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from data.dataset_spec import FILE_NAME, SCHEMES, DatasetSpec, face_spec
+from data.image_files import list_images, read_label
+from datasets._folders import file_names, write_ids
+from datasets._work import add_jobs_flag, work_through
+from util.errors import UserError, command_line
+from util.files import read_json, write_json
+
+# All maps are converted in here first; only when every one is done do they replace the old ones. The journal says how
+# far that went, so that a root is never left with maps of both numberings and nothing to tell them apart.
+STAGE, JOURNAL = ".relabel", "journal.json"
+KINDS = ("label", "inst")
+
+
+def translation(before: str, after: str) -> np.ndarray:
+    """(classes,) integer table: table[id in `before`] is the id of the same part in `after`."""
+    return np.array([SCHEMES[after].index(name) for name in SCHEMES[before]], dtype=np.int32)
+
+
+def relabel(ids: np.ndarray, table: np.ndarray, name="label map") -> np.ndarray:
+    """Renumber a label or instance map: (H, W) integers -> (H, W) int32.
+
+    Ids from 1000 up are instances, class * 1000 + number, and keep their number. Raises UserError naming `name` for
+    a class that the numbering does not have.
+    """
+    ids = ids.astype(np.int32)
+    classes = np.where(ids < 1000, ids, ids // 1000)
+    wrong = classes[(classes < 0) | (classes >= len(table))]
+    if wrong.size:
+        raise UserError(f"{name}: holds label {wrong[0]}, but this numbering has 0 to {len(table) - 1}; mend it, or "
+                        "give the numbering it follows with --from")
+    return np.where(ids < 1000, table[classes], table[classes] * 1000 + ids % 1000)
+
+
+def folders_of(root: Path) -> list[str]:
+    """The names of the label and instance folders of a data root. Raises UserError where there is none."""
+    found = sorted(path.name for path in root.iterdir()
+                   if path.is_dir() and path.name.endswith(tuple(f"_{kind}" for kind in KINDS)))
+    if not any(name.endswith("_label") for name in found):
+        raise UserError(f"--data {root}: holds no <phase>_label folder; give the folder that holds train_label")
+    return found
+
+
+def convert(task, table: np.ndarray) -> None:
+    """Write one map's new numbering. task: (source, target)."""
+    source, target = task
+    write_ids(target, relabel(read_label(source), table, source))
+
+
+def stage_maps(root: Path, table: np.ndarray, jobs: int) -> None:
+    """Convert every map into the stage; what is there already is not done again."""
+    tasks = []
+    for folder in folders_of(root):
+        for path in list_images(root / folder).values():
+            target = (root / STAGE / folder / path.relative_to(root / folder)).with_suffix(".png")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            tasks.append((path, target))
+    there = {folder: file_names(folder) for folder in {target.parent for _, target in tasks}}
+    tasks = [(source, target) for source, target in tasks if target.name not in there[target.parent]]
+    work_through(functools.partial(convert, table=table), tasks, jobs, "label maps")
+
+
+def replace_maps(root: Path, spec: DatasetSpec) -> int:
+    """Move the staged maps over the old ones and say so in dataset.json; can be broken off and done again."""
+    count = 0
+    for folder in folders_of(root):
+        old = {path.relative_to(root / folder).with_suffix(""): path for path in list_images(root / folder).values()}
+        for staged in sorted((root / STAGE / folder).rglob("*.png")):
+            name = staged.relative_to(root / STAGE / folder)
+            before = old.get(name.with_suffix(""))
+            if before is not None and before.name != name.name:
+                before.unlink()  # a.bmp, soon a.png; before it, as the two beside each other would be one name twice
+            os.replace(staged, root / folder / name)
+            count += 1
+    path = root / FILE_NAME
+    raw = read_json(path) if path.is_file() else {}
+    write_json(path, {**raw, **spec.as_dict()})
+    shutil.rmtree(root / STAGE)
+    return count
+
+
+def new_spec(old: DatasetSpec, table: np.ndarray, after: str) -> DatasetSpec:
+    """The spec in the new numbering; colours and defaults stay with their parts."""
+    spec = face_spec(after, old.defaults)
+    if not old.colors:
+        return spec
+    colors = [old.colors[int(np.flatnonzero(table == i)[0])] for i in range(len(table))]
+    return DatasetSpec(spec.label_nc, spec.labels, tuple(colors), spec.flip_pairs, spec.scheme, spec.defaults)
+
+
+def half_way(root: Path) -> bool:
+    """Whether a change was broken off while maps were being replaced: until it is finished they are of both kinds."""
+    path = Path(root) / STAGE / JOURNAL
+    return path.is_file() and read_json(path).get("state") == "replacing"
+
+
+def begin(root: Path, before: str, after: str) -> dict:
+    """The journal of this change: a new one, or that of a run broken off. Raises UserError for another change."""
+    path = root / STAGE / JOURNAL
+    journal = read_json(path) if path.is_file() else None
+    if journal and journal["state"] == "replacing" and journal["to"] != after:
+        raise UserError(f"--to {after}: a change to {journal['to']} was broken off half-way; finish it with "
+                        f"--to {journal['to']} first")
+    if journal and (journal["state"] == "replacing" or (journal["from"], journal["to"]) == (before, after)):
+        return journal
+    shutil.rmtree(root / STAGE, ignore_errors=True)
+    try:
+        (root / STAGE).mkdir()
+    except OSError as error:
+        raise UserError(f"--data {root}: cannot be written ({error.strerror}); change its permissions") from error
+    journal = {"from": before, "to": after, "state": "converting"}
+    write_json(path, journal)
+    return journal
+
+
+def flags() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets.relabel", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Renumber the label maps of a face data root, in place. Nothing is changed before every map is\n"
+                    "converted; broken off, the same command goes on where it was. Nets trained on the old numbering\n"
+                    "do not fit the new one.",
+        epilog="example:\n  python -m datasets.relabel --data datasets/faceOriginIm --to face-parsing\n"
+               "  python -m datasets.relabel --data datasets/faceOriginIm --to celebamask-hq    (and back)")
+    parser.add_argument("--data", required=True, help="the data root, with its <phase>_label folders")
+    parser.add_argument("--to", required=True, choices=sorted(SCHEMES), help="the numbering to change to")
+    parser.add_argument("--from", dest="before", choices=sorted(SCHEMES),
+                        help=f"the numbering it has (default: what its {FILE_NAME} says)")
+    parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
+    add_jobs_flag(parser)
+    return parser
+
+
+def current_scheme(spec: DatasetSpec, asked: str | None, root: Path) -> str:
+    """The numbering a data root has. Raises UserError where nobody says, or the two that say differ."""
+    if asked and spec.scheme and asked != spec.scheme:
+        raise UserError(f"--from {asked}: {root / FILE_NAME} says the numbering is {spec.scheme}; leave --from out")
+    scheme = asked or spec.scheme
+    if scheme not in SCHEMES:
+        found = f"says '{scheme}'" if scheme else "says nothing about the numbering"
+        raise UserError(f"{root / FILE_NAME}: {found}; give it with --from {' or '.join(SCHEMES)}")
+    return scheme
+
+
+def main(arguments=None) -> int:
+    """The program; returns its exit status."""
+    args = flags().parse_args(arguments)
+    root = Path(args.data)
+    if not root.is_dir():
+        raise UserError(f"--data {root}: there is no such folder")
+    folders_of(root)
+    spec = DatasetSpec.read(root)
+    before = current_scheme(spec, args.before, root)
+    if before == args.to and not half_way(root):
+        shutil.rmtree(root / STAGE, ignore_errors=True)
+        print(f"{root}: is numbered {args.to} already")
+        return 0
+    journal = begin(root, before, args.to)
+    table = translation(journal["from"], journal["to"])
+    if journal["state"] == "converting":
+        stage_maps(root, table, args.jobs)
+        journal["state"] = "replacing"
+        write_json(root / STAGE / JOURNAL, journal)
+    count = replace_maps(root, new_spec(spec, table, args.to) if spec.scheme != args.to else spec)
+    print(f"{root}: {count} maps renumbered from {journal['from']} to {journal['to']}")
+    return 0
+
+
+if __name__ == "__main__":
+    command_line(main)()

@@ -1,0 +1,149 @@
+"""Pictures are listed and read as they are meant: ids as stored, colours the right way up, pairs by name."""
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.image_files import image_size, list_images, read_image, read_label
+from util.errors import UserError
+
+IDS = np.arange(12, dtype=np.uint8).reshape(3, 4)
+
+
+def saved(path, image, **options):
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    image.save(path, **options)
+    return path
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    return folder
+
+
+# listing
+
+def test_roles_are_taken_off_so_that_pairs_meet(tmp_path):
+    label = touch(tmp_path / "label", "aachen/a_000000_gtFine_labelIds.png", "b_label.png", "c.png")
+    photo = touch(tmp_path / "img", "aachen/a_000000_leftImg8bit.png", "b_img.jpg", "c.JPEG")
+    assert list(list_images(label)) == list(list_images(photo)) == ["aachen/a_000000", "b", "c"]
+
+
+def test_a_role_stays_where_it_tells_two_files_apart(tmp_path):
+    assert list(list_images(touch(tmp_path, "a.png", "a_mask.png", "b_mask.png"))) == ["a", "a_mask", "b"]
+
+
+def test_order_is_that_of_the_relative_paths(tmp_path):
+    touch(tmp_path, "b/1.png", "a10.png", "a9.png", "B.png", "a9-1.png")
+    assert list(list_images(tmp_path)) == ["B", "a10", "a9-1", "a9", "b/1"]
+
+
+def test_hidden_and_foreign_files_are_left_out_and_a_circle_of_links_ends(tmp_path):
+    touch(tmp_path, "a.png", ".b.png", ".cache/c.png", "__MACOSX/a.png", "notes.txt", "sub/d.webp")
+    (tmp_path / "sub" / "up").symlink_to(tmp_path)
+    assert list(list_images(tmp_path)) == ["a", "sub/d"]
+
+
+def test_one_name_with_two_extensions_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"a\.png and .*a\.jpg are both 'a'"):
+        list_images(touch(tmp_path, "a.jpg", "a.png"))
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(UserError, match="nowhere: there is no such folder"):
+        list_images(tmp_path / "nowhere")
+
+
+# label maps
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_grey_png_of_any_depth_gives_its_samples(tmp_path, bits):
+    ids = IDS & np.uint8((1 << bits) - 1)
+    image = Image.fromarray(ids.astype(bool)) if bits == 1 else Image.fromarray(ids)
+    options = {"bits": bits} if bits in (2, 4) else {}
+    assert np.array_equal(read_label(saved(tmp_path / "a.png", image, **options)), ids)
+
+
+def test_palette_gives_indices_not_colours(tmp_path):
+    image = Image.new("P", (4, 3))
+    image.putdata(IDS.ravel().tolist())
+    image.putpalette([255, 128, 0, 1, 2, 3] * 128)
+    got = read_label(saved(tmp_path / "a.png", image))
+    assert got.dtype == np.uint8 and np.array_equal(got, IDS)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
+def test_16_bit_ids_keep_every_bit(tmp_path, name):
+    ids = (np.arange(12).reshape(3, 4) * 5461).astype(np.uint16)
+    got = read_label(saved(tmp_path / name, ids))
+    assert got.dtype == np.int32 and np.array_equal(got, ids)
+
+
+@pytest.mark.parametrize("top", [1, 3, 18, 200, 255, 300, 1000, 65535])
+def test_pgm_is_not_stretched_to_its_declared_maximum(tmp_path, top):
+    ids = np.arange(12).reshape(3, 4) * max(1, top // 12) % (top + 1)
+    raw = ids.astype(">u2" if top > 255 else np.uint8).tobytes()
+    (tmp_path / "a.pgm").write_bytes(b"P5 4 3 %d\n" % top + raw)
+    assert np.array_equal(read_label(tmp_path / "a.pgm"), ids)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_equal_channels_are_one_channel(tmp_path, mode):
+    assert np.array_equal(read_label(saved(tmp_path / "a.png", Image.fromarray(IDS).convert(mode))), IDS)
+
+
+# photos
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
+def test_exif_orientation_turns_photo_label_and_size_alike(tmp_path, turn, name):
+    values = np.zeros((16, 24), np.uint8)
+    values[:8, :8] = 200
+    exif = Image.Exif()
+    exif[274] = turn
+    path = saved(tmp_path / name, values, exif=exif, **({"quality": 100} if name == "a.jpg" else {}))
+    # the corner that the first pixel goes to, by EXIF's definition: (row end?, column end?)
+    bottom, right = {1: (0, 0), 2: (0, 1), 3: (1, 1), 4: (1, 0), 5: (0, 0), 6: (0, 1), 7: (1, 1), 8: (1, 0)}[turn]
+    photo = np.asarray(read_image(path, 1)).astype(int)
+    assert photo[-1 if bottom else 0, -1 if right else 0] > 150
+    assert (photo > 150).sum() == 64
+    assert image_size(path) == ((16, 24) if turn >= 5 else (24, 16)) == photo.shape[::-1]
+    if name != "a.jpg":
+        assert np.array_equal(read_label(path), photo)
+
+
+def test_transparency_is_laid_over_white(tmp_path):
+    pixels = np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [0, 0, 0, 51]]], np.uint8)
+    got = np.asarray(read_image(saved(tmp_path / "a.png", pixels)))
+    assert got.tolist() == [[[10, 20, 30], [255, 255, 255], [204, 204, 204]]]
+
+
+def test_palette_becomes_colours(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putdata([0, 1])
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    assert np.asarray(read_image(saved(tmp_path / "a.png", image))).tolist() == [[[255, 0, 0], [0, 0, 255]]]
+
+
+def test_16_bit_grey_keeps_its_low_bits_in_one_channel_and_its_brightness_in_three(tmp_path):
+    values = (np.arange(12).reshape(3, 4) * 5461).astype(np.uint16)
+    path = saved(tmp_path / "a.png", values)
+    one = read_image(path, 1)
+    assert one.mode == "F" and np.abs(np.asarray(one) * 257 - values).max() < 0.01
+    three = np.asarray(read_image(path, 3))
+    assert three.shape == (3, 4, 3) and np.abs(three[..., 0] - values / 257).max() <= 0.5
+
+
+def test_draft_is_never_smaller_than_asked_for(tmp_path):
+    path = saved(tmp_path / "a.jpg", np.zeros((160, 320, 3), np.uint8))
+    assert read_image(path, draft_size=(80, 40)).size == (80, 40)
+    assert read_image(path, draft_size=(81, 40)).size == (160, 80)
+    assert read_image(path, draft_size=(1000, 40)).size == (320, 160)
+
+
+def test_a_stream_is_read_under_a_name_of_its_own(tmp_path):
+    with pytest.raises(UserError, match="faces.zip:a.jpg: is no picture"):
+        read_image(io.BytesIO(b"nothing"), name="faces.zip:a.jpg")
