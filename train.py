@@ -3,12 +3,16 @@ import shlex
 import sys
 import time
 
+import torch
+
 from data.data_loader import CreateDataLoader
 from models.base_model import Diverged
 from models.models import create_model
 from options import saved
 from options.train_options import TrainOptions
+from util import distributed
 from util.checkpoint import Checkpoint, Position
+from util.device import device_of
 from util.errors import UserError, command_line
 from util.interrupt import Interrupts
 from util.progress import Progress
@@ -20,10 +24,12 @@ from util.visualizer import Visualizer
 def main():
     """Parse, build, train."""
     opt = TrainOptions().parse()
+    distributed.start(device_of(opt.gpu_ids))
     loader = CreateDataLoader(opt)
     print(f"{len(loader)} training pictures in {opt.dataroot}")
-    with Checkpoint(saved.experiment_folder(opt)) as checkpoint:
+    with Checkpoint(saved.experiment_folder(opt), writes=distributed.is_main()) as checkpoint:
         model = create_model(opt)
+        distributed.barrier()  # before the first process moves or writes files that others read
         position = begin(opt, checkpoint, model, len(loader))
         return Training(opt, loader, model, checkpoint, position).run()
 
@@ -36,7 +42,10 @@ def begin(opt, checkpoint, model, epoch_size) -> Position:
     elif checkpoint.exists():
         print(f"{checkpoint.folder} holds an earlier run: its files are now in {checkpoint.set_aside()} "
               "(--continue_train would have gone on with it)")
-    saved.write(opt.replace(notes=tuple(model.notes)))
+    if distributed.is_main():
+        saved.write(opt.replace(notes=tuple(model.notes)))
+    else:
+        torch.manual_seed(opt.seed + distributed.rank())  # dropout and noise differ between shares of a batch
     return position
 
 
@@ -47,7 +56,8 @@ class Training:
         self.opt, self.loader, self.model = opt, loader, model
         self.checkpoint, self.position = checkpoint, position
         self.epochs = opt.niter + opt.niter_decay
-        self.visualizer, self.watch = Visualizer(opt, len(loader)), Stopwatch()
+        self.visualizer = Visualizer(opt, len(loader)) if distributed.is_main() else distributed.Quiet()
+        self.watch = Stopwatch()
         self.unshown, self.save_at = False, time.monotonic() + 60 * opt.save_time
         for note in model.notes:
             self.visualizer.note(note)
@@ -57,7 +67,8 @@ class Training:
         if self.position.epoch > self.epochs:
             print(f"Nothing left to do: all {self.epochs} epochs are done. A larger --niter or --niter_decay goes on.")
             return 0
-        with Interrupts() as interrupts, Progress(self.epochs * len(self.loader), self.position.total) as self.progress:
+        bar = Progress(self.epochs * len(self.loader), self.position.total) if distributed.is_main() else distributed.Quiet()
+        with Interrupts() as interrupts, bar as self.progress:
             try:
                 while self.position.epoch <= self.epochs and not interrupts.wanted:
                     self.epoch(interrupts)
@@ -79,11 +90,12 @@ class Training:
                 terms = self.model.train_step(batch)
             except Diverged as error:
                 raise Diverged(f"epoch {epoch}: {error}") from error
-            count = len(batch["path"])
+            count = batch["count"]
             position.done, position.total = position.done + count, position.total + count
             self.watch.pictures += count
             self.progress.update(count, epoch=(epoch, self.epochs), waiting=self.watch.share)
             self.show(terms, count)
+            interrupts.wanted = distributed.any_of(interrupts.wanted, self.model.device)
             if interrupts.wanted:
                 break
             if self.due(opt.save_latest_freq, count) or time.monotonic() > self.save_at:

@@ -7,6 +7,7 @@ import signal
 import torch
 
 from data.sampler import EpochSampler
+from util import distributed
 from util.errors import UserError, first_few
 
 DATASETS = {"aligned": "data.aligned_dataset:AlignedDataset"}
@@ -21,8 +22,9 @@ def dataset_class(name: str):
 
 
 def CreateDataLoader(opt):  # noqa: N802 - the name that users' code imports
-    """The data loader that the options describe."""
-    return DataLoader(opt)
+    """The data loader that the options describe; in a training of several processes, this one's share."""
+    shared = opt.role == "train"
+    return DataLoader(opt, distributed.rank() if shared else 0, distributed.world() if shared else 1)
 
 
 class DataLoader:
@@ -30,7 +32,8 @@ class DataLoader:
 
     len(loader) is the number of pictures in an epoch. `for batch in loader.load_data()` walks the current epoch;
     `loader.epoch(epoch, done)` walks the given one from its picture `done` on.
-    A batch is the data set's dict with tensors stacked and everything else in lists.
+    A batch is the data set's dict with tensors stacked and everything else in lists; 'count' is the pictures of the global
+    batch, 'weight' the share of them that this process has.
     """
 
     def __init__(self, opt, rank: int = 0, world: int = 1):
@@ -73,7 +76,8 @@ class DataLoader:
                                 f"{str(error).splitlines()[0]}; look at that file, and try --nThreads 0") from error
             if isinstance(batch, UserError):
                 raise batch
-            yield batch
+            count = len(indices)
+            yield {**batch, "count": count, "weight": len(self.sampler.share(indices)) / count}
 
 
 class _Guarded(torch.utils.data.Dataset):

@@ -36,8 +36,13 @@ class EpochSampler:
 
     def __iter__(self):
         for batch in self.batches():
-            share = -(-len(batch) // self.world)
-            yield [(self.epoch, i) for i in batch[self.rank * share:(self.rank + 1) * share]]
+            # a process without a share of a short last batch computes its first picture, which then weighs nothing
+            yield [(self.epoch, i) for i in self.share(batch) or batch[:1]]
+
+    def share(self, batch: list[int]) -> list[int]:
+        """This process's part of a global batch."""
+        size = -(-len(batch) // self.world)
+        return batch[self.rank * size:(self.rank + 1) * size]
 
     def __len__(self) -> int:
         return len(range(self.done, self.length, self.batch_size))

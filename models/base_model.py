@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from models import weights
+from util import distributed
 from util.checkpoint import finish_commit
 from util.device import autocast, device_of
 from util.errors import UserError, first_few
@@ -140,10 +141,12 @@ class BaseModel(nn.Module, ABC):
         self.train()
         self.prepare(batch)
         losses = [(name, loss()) for name, loss in self.updates()]
-        terms = {key: value.detach() for _, found in losses for key, value in found.items()}
+        terms = {key: value.detach().float() for _, found in losses for key, value in found.items()}
+        weight = batch.get("weight", 1.0)
+        terms = dict(zip(terms, distributed.weighted_sum(list(terms.values()), weight)))
         self._check_finite(terms, batch)
         for i, (name, found) in reversed(list(enumerate(losses))):
-            self._set_gradients(name, sum(found.values()), keep_graph=i > 0)
+            self._set_gradients(name, sum(found.values()), weight, keep_graph=i > 0)
         for name, _ in losses:
             self.scaler.step(self.optimizers[name])
         self._update_scale(batch)
@@ -169,19 +172,19 @@ class BaseModel(nn.Module, ABC):
                                                            if p.grad is not None]))
                 for name, optimizer in self.optimizers.items()}
 
-    def _set_gradients(self, name: str, total: torch.Tensor, keep_graph: bool) -> None:
-        """Gradients of one update's own parameters and of nothing else."""
+    def _set_gradients(self, name: str, total: torch.Tensor, weight: float, keep_graph: bool) -> None:
+        """Gradients of one update's own parameters and of nothing else, over the global batch."""
         params = [p for group in self.optimizers[name].param_groups for p in group["params"]]
         wanted = [p for p in params if p.requires_grad]
         total = self.scaler.scale(total * self.loss_scale.get(name, 1.0))
         gradients = torch.autograd.grad(total, wanted, retain_graph=keep_graph)
         for p in params:
             p.grad = None
-        for p, gradient in zip(wanted, gradients):
+        for p, gradient in zip(wanted, distributed.weighted_sum(list(gradients), weight)):
             p.grad = gradient
 
     def _check_finite(self, terms: dict, batch) -> None:
-        if self.scaler.is_enabled() or torch.isfinite(torch.stack([v.float() for v in terms.values()])).all():
+        if self.scaler.is_enabled() or torch.isfinite(torch.stack(list(terms.values()))).all():
             return  # with fp16 the scaler skips a step that overflowed
         wrong = ", ".join(f"{key} is {value.item()}" for key, value in terms.items() if not torch.isfinite(value))
         raise Diverged(f"training diverged: {wrong} for {first_few(batch['path'])}; the last checkpoint is untouched; go on "

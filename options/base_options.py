@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from data.dataset_spec import DatasetSpec
 from options import saved
 from options.flags import INF, FlagParser, folder_name, number, resize_or_crop, whole, whole_or_inf
+from util import distributed
 from util.device import PRECISIONS, available_gpu_ids, parse_gpu_ids
 from util.errors import UserError
 
@@ -62,6 +63,7 @@ class BaseOptions:
         save is accepted for old callers; the record is written by the script once the run is sound.
         Raises UserError naming the flag, what was found and what is allowed.
         """
+        distributed.quiet_unless_main()
         argv = list(sys.argv[1:] if argv is None else argv)
         helping = "-h" in argv or "--help" in argv
         first = self._first_phase(argv)
@@ -148,6 +150,11 @@ class BaseOptions:
         ids, line = available_gpu_ids(parse_gpu_ids(values["gpu_ids"]))
         if line:
             print(line)
+        if len(ids) > 1 and not distributed.launched():
+            if self.role == "train":
+                distributed.launch(len(ids))
+            print(f"--gpu_ids {values['gpu_ids']}: only training is spread over devices, using {ids[0]}")
+            ids = ids[:1]
         values["gpu_ids"] = ids
         if values["fp16"] and sources["precision"] != "command line":
             values["precision"], sources["precision"] = "fp16", "--fp16"

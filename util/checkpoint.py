@@ -73,8 +73,11 @@ class Checkpoint:
     Raises UserError when another process trains under the same name.
     """
 
-    def __init__(self, folder):
-        self.folder = Path(folder)
+    def __init__(self, folder, writes: bool = True):
+        """writes: False in all but the first of several processes; they only read."""
+        self.folder, self.writes = Path(folder), writes
+        if not writes:
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.folder / _LOCK, "a+")  # noqa: SIM115 - held until the process ends
@@ -98,6 +101,8 @@ class Checkpoint:
 
     def __exit__(self, *error):
         """Let go of the experiment; a folder that a failed start left empty goes too."""
+        if not self.writes:
+            return
         if [path.name for path in self.folder.iterdir()] == [_LOCK]:
             (self.folder / _LOCK).unlink()
             self.folder.rmdir()
@@ -129,6 +134,8 @@ class Checkpoint:
     def set_aside(self) -> Path:
         """Move a finished or forgotten run's files to `previous/`, so that a new one cannot overwrite months of work."""
         target = self.folder / "previous"
+        if not self.writes:
+            return target
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
         for path in self.folder.iterdir():
@@ -141,6 +148,8 @@ class Checkpoint:
 
         Raises UserError where the disk refuses; then the last good checkpoint stays and nothing is left behind.
         """
+        if not self.writes:
+            return
         staging = self.folder / _SAVING
         shutil.rmtree(staging, ignore_errors=True)
         try:
@@ -161,6 +170,8 @@ class Checkpoint:
 
     def forget(self, keep: float) -> None:
         """Delete the numbered checkpoints but the newest `keep`; inf keeps all."""
+        if not self.writes:
+            return
         numbers = sorted({int(p.name.split("_")[0]) for p in self.folder.glob("*_net_*.pth")
                           if p.name.split("_")[0].isdigit()})
         for number in numbers[:max(0, len(numbers) - int(min(keep, len(numbers))))]:

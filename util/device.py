@@ -64,7 +64,10 @@ def device_of(gpu_ids: list[int]):
         keep_freed_memory()
         return torch.device("cpu")
     local = int(os.environ.get("LOCAL_RANK", 0))
-    device = torch.device("cuda", gpu_ids[local % len(gpu_ids)])
+    if local >= len(gpu_ids):
+        raise UserError(f"--gpu_ids {','.join(map(str, gpu_ids))}: process {local} of this machine has no device; name one for "
+                        "each process, or -1 for the CPU")
+    device = torch.device("cuda", gpu_ids[local])
     torch.cuda.set_device(device)
     return device
 
