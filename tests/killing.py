@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-FLAGS = ["--gpu_ids", "-1", "--label_feat", "--loadSize", "36", "--fineSize", "32", "--resize_or_crop", "resize_and_crop",
+FLAGS = ["--gpu_ids", "-1", "--label_nc", "19", "--label_feat", "--loadSize", "36", "--fineSize", "32", "--resize_or_crop", "resize_and_crop",
          "--batchSize", "2", "--ngf", "4", "--ndf", "4", "--nef", "4", "--n_downsample_global", "2", "--n_blocks_global", "1",
          "--n_downsample_E", "2", "--netG", "local", "--n_blocks_local", "1", "--niter_fix_global", "10", "--use_dropout",
          "--pool_size", "4", "--no_vgg_loss", "--no_html", "--niter", "20", "--niter_decay", "20", "--print_freq", "1",
@@ -74,11 +74,14 @@ def train_with_kills(argv, folder: Path, kills: int, chance: random.Random) -> d
 
 def wait_for_the_moment(pid: int, folder: Path, chance: random.Random) -> bool:
     """Sleep until the life is to be ended: while it saves, while it steps, or while it starts. True if it ended itself."""
-    log = folder / "loss_log.txt"
-    size = log.stat().st_size if log.is_file() else 0
+    state = folder / "latest_state.pth"
+    before = state.stat().st_mtime_ns if state.is_file() else 0
+
+    def saved() -> bool:
+        return state.is_file() and state.stat().st_mtime_ns != before
+
     moment = chance.choices(("saving", "stepping", "starting"), (5, 4, 1))[0]
-    came = {"saving": (folder / ".saving").is_dir, "starting": lambda: True,
-            "stepping": lambda: log.is_file() and log.stat().st_size > size}[moment]
+    came = {"saving": lambda: saved() and (folder / ".saving").is_dir(), "stepping": saved, "starting": lambda: True}[moment]
     while not came():
         time.sleep(0.001)
         if os.waitpid(pid, os.WNOHANG)[0]:

@@ -2,16 +2,16 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.conftest import ROOT, write_root
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="lives are forked")
-def test_killed_twenty_times_equals_never_killed(tmp_path, small_data):
-    done = subprocess.run([sys.executable, "-m", "tests.killing", str(tmp_path), "--dataroot", str(small_data), "--kills", "20"],
+def test_killed_twenty_times_equals_never_killed(tmp_path):
+    data = write_root(tmp_path / "data", {"train": 12}, size=(36, 36))
+    done = subprocess.run([sys.executable, "-m", "tests.killing", str(tmp_path), "--dataroot", str(data), "--kills", "20"],
                           cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     seen = json.loads(done.stdout.splitlines()[-1])

@@ -40,7 +40,7 @@ def load_dict(path, columns: int | None = None) -> dict[int, np.ndarray]:
     try:
         raw = path.read_bytes()
         values = _unpickle(raw)
-        table = {int(key): np.asarray(array, np.float64) for key, array in values.items()}
+        table = {int(key): _numbers(array) for key, array in values.items()}
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file") from None
     except OSError as error:
@@ -57,6 +57,13 @@ def load_dict(path, columns: int | None = None) -> dict[int, np.ndarray]:
             raise UserError(f"{path}: class {key} holds numbers that are not finite; make it again with "
                             "encode_features.py")
     return table
+
+
+def _numbers(array) -> np.ndarray:
+    """The array itself, as floats. Lists are refused: a few bytes of nested ones can stand for terabytes."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise ValueError(f"a class has a {getattr(array, 'dtype', type(array).__name__)}, not an array of numbers")
+    return array.astype(np.float64)
 
 
 def _unpickle(raw: bytes) -> dict:
