@@ -67,14 +67,15 @@ class Training:
         if self.position.epoch > self.epochs:
             print(f"Nothing left to do: all {self.epochs} epochs are done. A larger --niter or --niter_decay goes on.")
             return 0
+        begun = self.position.total
         bar = Progress(self.epochs * len(self.loader), self.position.total) if distributed.is_main() else distributed.Quiet()
         with Interrupts() as interrupts, bar as self.progress:
             try:
                 while self.position.epoch <= self.epochs and not interrupts.wanted:
                     self.epoch(interrupts)
             except UserError as error:
-                if not isinstance(error, Diverged):  # what was learnt before a broken picture is worth keeping
-                    self.save()
+                if not isinstance(error, Diverged) and self.position.total > begun:
+                    self.save()  # what was learnt before a broken picture is worth keeping
                 raise
             finally:
                 self.visualizer.close()
@@ -139,7 +140,7 @@ class Training:
     def stopped(self, interrupts) -> int:
         """Save after an interruption, and say how to go on."""
         self.save()
-        again = shlex.join(["python", *(word for word in sys.argv if word != "--continue_train"), "--continue_train"])
+        again = shlex.join(["python", *resuming(sys.argv)])
         print(f"Saved after {self.position.done} pictures of epoch {self.position.epoch}. To go on:\n    {again}")
         return interrupts.exit_status
 
@@ -153,6 +154,18 @@ class Training:
         if not self.opt.no_html:
             print(f"Page: {self.checkpoint.folder / 'web' / 'index.html'}")
         return 0
+
+
+def resuming(argv: list[str]) -> list[str]:
+    """The command line that goes on from an interruption: without the flags that said where the run began."""
+    words, skip = [], False
+    for word in argv:
+        flag, _, value = word.partition("=")
+        if skip or flag in ("--continue_train", "--load_pretrain", "--which_epoch"):
+            skip = not skip and flag != "--continue_train" and not value
+            continue
+        words.append(word)
+    return [*words, "--continue_train"]
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class AlignedDataset(torch.utils.data.Dataset):
     def __init__(self, opt):
         from models.models import model_class
         model = model_class(opt.model)
-        self.opt, self.multiple = opt, model.size_multiple(opt)
+        self.opt, self.multiple, self.least = opt, model.size_multiple(opt), model.least_side(opt)
         training = opt.role == "train"
         self.preprocess = Preprocess(opt.resize_or_crop, opt.loadSize, opt.fineSize, training and not opt.no_flip,
                                      model.size_multiple(opt), opt.spec.flip_pairs)
@@ -96,7 +96,8 @@ class AlignedDataset(torch.utils.data.Dataset):
         folder = self.folder(role)
         if role not in self.files:
             raise UserError(f"--dataroot {self.opt.dataroot}: there is no folder {folder.name} in it" +
-                            ("; run precompute_feature_maps.py first" if role == "feat" else ""))
+                            ("; run precompute_feature_maps.py first" if role == "feat" else
+                             "; put the pictures there, or choose other folders with --phase"))
         missing = [key for key in self.keys if key not in self.files[role]]
         if missing:
             raise UserError(f"{folder}: {len(missing)} of {len(self.keys)} label maps have no partner of the same name "
@@ -134,9 +135,22 @@ class AlignedDataset(torch.utils.data.Dataset):
             faults = [f for f in pool.map(self._header_fault, _spread(keys[:count], CHECKED_HEADERS)) if f]
             if not faults and self.opt.label_nc:
                 faults = [f for f in pool.map(self._label_fault, _spread(keys[:count], CHECKED_LABELS)) if f]
+        if not faults and self.opt.batchSize > 1:
+            self._refuse_mixed_sizes(keys[:count])
         if faults:
             raise UserError(first_few(faults, 1) if len(faults) == 1 else f"{faults[0]} -- and {len(faults) - 1} more: " +
                             first_few([fault.split(": ")[0] for fault in faults[1:]]))
+
+    def _refuse_mixed_sizes(self, keys):
+        """Pictures of one batch must have one size."""
+        sizes = {}
+        for key in _spread(keys, CHECKED_HEADERS):
+            path = self.files[self.lead][key]
+            sizes.setdefault(self.preprocess.final(image_size(path)), path)
+        if len(sizes) > 1:
+            raise UserError(f"--batchSize {self.opt.batchSize}: pictures of one batch must have one size, but here are "
+                            f"{first_few(sorted('{}x{}'.format(*size) for size in sizes))} ({first_few(sizes.values())}); use "
+                            "--batchSize 1 or --resize_or_crop resize_and_crop")
 
     @property
     def limit(self) -> int:
@@ -166,7 +180,7 @@ class AlignedDataset(torch.utils.data.Dataset):
 
     def _check_size(self, key: str, size):
         (width, height), step = self.preprocess.final(size), self.multiple
-        least = 2 * step if step > 1 else 1  # one pixel at the bottleneck has nothing to be normalised over
+        least = self.least
         if width % step or height % step or min(width, height) < least:
             flag = f"--fineSize {self.opt.fineSize}" if "crop" in self.opt.resize_or_crop else f"--loadSize {self.opt.loadSize}"
             raise UserError(f"{flag}: {self.files[self.lead][key]} becomes {width}x{height}, but these networks take sides "
@@ -202,19 +216,29 @@ class AlignedDataset(torch.utils.data.Dataset):
         epoch, index = key if isinstance(key, tuple) else (1, int(key))
         name = self.keys[index]
         opt, prep = self.opt, self.preprocess
-        if opt.label_nc:
-            label_map = self._read_ids("label", name)
-            size = label_map.shape[::-1]
-        else:
-            source = read_image(self.files["label"][name], 1 if opt.input_nc == 1 else 3)
-            size = source.size
+        source, size = self._label_source(name)
         draw = prep.draw(size, np.random.default_rng((opt.seed, epoch, index)))
-        label = prep.ids(label_map, size, draw, swap=True) if opt.label_nc else prep.image(source, size, draw)
-        path = self.files["label"][name]
+        label = 0
+        if source is not None:
+            label = prep.ids(source, size, draw, swap=True) if opt.label_nc else prep.image(source, size, draw)
+        path = self.files[self.lead][name]
         return {"label": label, "inst": self._instance(name, label, size, draw),
                 "image": self._picture("image", name, size, draw), "feat": self._picture("feat", name, size, draw),
                 "index": index, "path": str(path),
-                "name": str(path.relative_to(self.folder("label")).with_suffix("")).replace("\\", "/")}
+                "name": str(path.relative_to(self.folder(self.lead)).with_suffix("")).replace("\\", "/")}
+
+    def _label_source(self, name):
+        """(label map as (H, W) ids, or with --label_nc 0 a picture, or None where there is none; the item's size)."""
+        path = self.files.get("label", {}).get(name)
+        if path is None:
+            return None, image_size(self.files[self.lead][name])
+        if self.opt.label_nc:
+            source = self._read_ids("label", name)
+            size = source.shape[::-1]
+        else:
+            source = read_image(path, 1 if self.opt.input_nc == 1 else 3)
+            size = source.size
+        return source, size if self.lead == "label" else image_size(self.files[self.lead][name])
 
     def _instance(self, name, label, size, draw):
         if self.no_instance:

@@ -68,12 +68,13 @@ class DataLoader:
         for indices in waiting:
             try:
                 batch = next(batches)
-            except RuntimeError as error:
-                if "worker" not in str(error):
+            except (RuntimeError, EOFError, ConnectionError) as error:  # the latter two: dead while handing over a batch
+                if isinstance(error, RuntimeError) and "worker" not in str(error):
                     raise
-                files = [self.dataset.files["label"][self.dataset.keys[i]] for i in indices]
+                files = [self.dataset.files[self.dataset.lead][self.dataset.keys[i]] for i in indices]
                 raise UserError(f"a data-loading process died at or after {first_few(files)}: "
-                                f"{str(error).splitlines()[0]}; look at that file, and try --nThreads 0") from error
+                                f"{(str(error) or type(error).__name__).splitlines()[0]}; look at that file, and try "
+                                "--nThreads 0") from error
             if isinstance(batch, UserError):
                 raise batch
             count = len(indices)

@@ -54,7 +54,7 @@ class Preprocess:
     def image(self, image: Image.Image, size: tuple[int, int], draw: Draw) -> torch.Tensor:
         """A PIL picture ('RGB', 'L' or 'F' in 0..255) -> float32 (C, H, W) in [-1, 1]. size: the label map's."""
         image = self._cut(_resize(image, self.scaled(size), Image.Resampling.BICUBIC), size, draw)
-        values = np.asarray(image)
+        values = np.array(image)
         values = values[:, :, None] if values.ndim == 2 else values
         values = values[:, ::-1] if draw.flip else values
         tensor = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1))).float()

@@ -29,6 +29,7 @@ class BaseModel(nn.Module, ABC):
     """
 
     loss_scale: dict[str, float] = {}
+    may_start_fresh: tuple[str, ...] = ()  # networks that --load_pretrain can do without
 
     def __init__(self, opt):
         super().__init__()
@@ -71,6 +72,12 @@ class BaseModel(nn.Module, ABC):
     def size_multiple(opt) -> int:
         """Sides of pictures must be multiples of this many pixels."""
         return 1
+
+    @classmethod
+    def least_side(cls, opt) -> int:
+        """Sides of pictures must be at least this many pixels; one at the bottleneck has nothing to be normalised over."""
+        step = cls.size_multiple(opt)
+        return 2 * step if step > 1 else 1
 
     @abstractmethod
     def networks(self) -> dict:
@@ -213,13 +220,14 @@ class BaseModel(nn.Module, ABC):
         try:
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][name])
+                _check_moments(optimizer)
             if state.get("scaler"):
                 self.scaler.load_state_dict(state["scaler"])
             self.load_extra_state(state.get("extra", {}))
             torch.set_rng_state(state["torch_rng"])
             if "cuda_rng" in state and self.device.type == "cuda":
                 torch.cuda.set_rng_state(state["cuda_rng"], self.device)
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise UserError(f"latest_state.pth: does not belong to these networks ({error}); delete it to resume from the "
                             "weights alone") from error
 
@@ -238,5 +246,17 @@ class BaseModel(nn.Module, ABC):
             if folder is not None:
                 path = folder / f"{opt.which_epoch}_net_{name}.pth"
                 partial = opt.role == "train" and not resume
+                if partial and name in self.may_start_fresh and not path.is_file() and folder.is_dir():
+                    print(f"{path}: is not there, so network {name} starts fresh")
+                    self.nets[name] = net
+                    continue
                 weights.load(net, name, path, partial, self.weights_hint, share=opt.role != "train")
             self.nets[name] = net
+
+
+def _check_moments(optimizer) -> None:
+    """PyTorch takes moments of any shape; the step would fail. Raises ValueError."""
+    for p, moments in optimizer.state.items():
+        for key, value in moments.items():
+            if torch.is_tensor(value) and value.ndim and value.shape != p.shape:
+                raise ValueError(f"{key} is {tuple(value.shape)} for a parameter of {tuple(p.shape)}")

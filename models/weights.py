@@ -19,7 +19,7 @@ def load(net: nn.Module, name: str, path: Path, partial: bool, hint, share: bool
     """
     if not path.is_file():
         raise UserError(_missing(name, path))
-    state = {k.removeprefix("module."): v for k, v in read_tensors(path, mmap=share).items() if torch.is_tensor(v)}
+    state = {str(k).removeprefix("module."): v for k, v in read_tensors(path, mmap=share).items() if torch.is_tensor(v)}
     state = _without_dead_buffers(net, state)
     own = net.state_dict()
     fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}

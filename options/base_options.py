@@ -97,7 +97,10 @@ class BaseOptions:
         parser = self.initialize(FlagParser(description=(sys.modules["__main__"].__doc__ or "").strip() or None))
         known = record.get("options", {})
         for kind, lookup in (("model", model_class), ("dataset_mode", dataset_class)):
-            name = getattr(first, kind) or known.get(kind) or parser.get_default(kind)
+            name = getattr(first, kind)
+            if name is None and kind in known:
+                name = saved.known_kind(known[kind], lookup, record["path"])
+            name = name or parser.get_default(kind)
             lookup(name).modify_commandline_options(parser, self.is_train)
             parser.set_defaults(**{kind: name})
         return parser
@@ -105,7 +108,7 @@ class BaseOptions:
     def _merge(self, parser, explicit, first, record):
         """Layer the sources of values over each other."""
         actions = parser.flags()
-        values = {dest: parser._get_value(a, a.default) if isinstance(a.default, str) and a.type else a.default
+        values = {dest: parser._get_value(a, a.default) if isinstance(a.default, str) and a.default and a.type else a.default
                   for dest, a in actions.items()}
         sources = dict.fromkeys(actions, "default")
         known = saved.inherited_values(self, parser, record)
@@ -180,9 +183,10 @@ class BaseOptions:
 
 def check_shared(opt) -> None:
     """Combinations of shared flags that cannot be meant. Raises UserError naming both."""
-    if "crop" in opt.resize_or_crop and opt.fineSize > opt.loadSize and opt.resize_or_crop != "crop":
-        raise UserError(f"--fineSize {opt.fineSize}: larger than --loadSize {opt.loadSize}, so nothing can be cropped; "
-                        "lower it or leave the crop out of --resize_or_crop")
+    beyond = [i for pair in opt.spec.flip_pairs for i in pair if i >= opt.label_nc]
+    if opt.label_nc and beyond:
+        raise UserError(f"{Path(opt.dataroot) / 'dataset.json'}: flip_pairs names id {beyond[0]}, but --label_nc "
+                        f"{opt.label_nc} allows 0 to {opt.label_nc - 1}; raise --label_nc or remove the pair")
     if opt.precision == "fp16" and not opt.gpu_ids:
         print("--fp16 on a CPU: bfloat16 is used, which CPUs compute and which needs no loss scaling")
 
@@ -223,7 +227,8 @@ def _size_flags(parser):
     group.add_argument("--fineSize", type=whole(1, 30000), default=512, help="then cropped to this, if a crop is asked")
     group.add_argument("--label_nc", type=whole(0, 65535), default=35, help="classes of the label maps; 0: the input "
                        "is a picture, in <phase>_A, and the output is in <phase>_B")
-    group.add_argument("--input_nc", type=whole(1, 4), default=3, help="channels of the input picture (--label_nc 0)")
+    group.add_argument("--input_nc", type=whole(1, 3), choices=(1, 3), default=3, help="channels of the input "
+                       "picture (--label_nc 0)")
     group.add_argument("--output_nc", type=whole(1, 3), choices=(1, 3), default=3, help="channels of the output")
     parser.architecture |= {"label_nc", "input_nc", "output_nc"}
     parser.inherited |= {"loadSize", "fineSize"}

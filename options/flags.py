@@ -39,7 +39,7 @@ class FlagParser(argparse.ArgumentParser):
                 return value
             if isinstance(action, argparse._AppendAction):
                 return [self._get_value(action, str(item)) for item in value]
-            if value is None:
+            if value is None and action.default in (None, argparse.SUPPRESS):
                 return None
             value = self._get_value(action, str(value))
             self._check_value(action, value)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -12,7 +13,7 @@ from util.files import atomic_write, read_json
 
 # flags that belong to one call, never to the experiment or the data
 PERSONAL = {"name", "checkpoints_dir", "gpu_ids", "local_rank", "verbose", "continue_train", "load_pretrain",
-            "which_epoch", "phase", "results_dir", "model", "dataset_mode", "dataroot"}
+            "which_epoch", "phase", "results_dir", "debug", "model", "dataset_mode", "dataroot"}
 
 
 def experiment_folder(opt) -> Path:
@@ -58,7 +59,7 @@ def _trained_last(root: Path) -> str | None:
 
 def _read(folder: Path) -> dict:
     path = folder / "opt.json"
-    if not path.is_file():
+    if not os.path.isfile(path):  # False, too, for a name too long to exist
         return {}
     raw = read_json(path)
     if not isinstance(raw, dict) or not isinstance(raw.get("options"), dict):
@@ -92,7 +93,8 @@ def without_crop(text: str) -> str:
 def write(opt) -> None:
     """Write opt.json (for programs) and opt.txt (for people) into the experiment's folder."""
     folder = experiment_folder(opt)
-    flags = {k: _plain(v) for k, v in opt.flags().items()}
+    forced = {k for k, source in opt.sources.items() if source == "encoding"}  # of the encoding, not of the experiment
+    flags = {k: _plain(v) for k, v in opt.flags().items() if k not in forced}
     record = {"options": flags, "sources": dict(opt.sources), "command": opt.command, "seed": opt.seed,
               "versions": versions(), "notes": list(opt.notes)}
     with atomic_write(folder / "opt.json", "w") as stream:
@@ -123,3 +125,12 @@ def versions() -> dict:
         commit = None
     return {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__,
             "commit": commit}
+
+
+def known_kind(name, lookup, path: str) -> str:
+    """A model's or data set's name in a record. Raises UserError naming the record where there is none of that name."""
+    try:
+        lookup(str(name))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return name

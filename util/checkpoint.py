@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import pickle
+import re
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,21 +48,26 @@ def read_tensors(path, mmap: bool = False) -> dict:
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")
     try:
-        try:
-            value = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap or None)
-        except RuntimeError as error:
-            if not mmap or "mmap" not in str(error):
-                raise
-            value = torch.load(path, map_location="cpu", weights_only=True)  # written before PyTorch 1.6
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's remarks about a file that is refused below
+            try:
+                value = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap or None)
+            except RuntimeError as error:
+                if not mmap or "mmap" not in str(error):
+                    raise
+                value = torch.load(path, map_location="cpu", weights_only=True)  # written before PyTorch 1.6
     except pickle.UnpicklingError as error:
-        raise UserError(f"{path}: holds more than tensors and was not read, since it could run code "
-                        f"({_reason(error)}); save a plain state dict") from error
+        asked = re.search(r"GLOBAL:? (\S+)", str(error))
+        if asked is None:
+            raise UserError(f"{path}: is broken or cut short, or no file of tensors; copy or save it again") from error
+        raise UserError(f"{path}: holds more than tensors and was not read, since it could run code (it asks for "
+                        f"{asked[1]}); save a plain state dict") from error
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
         if isinstance(error, OSError) and error.errno == errno.EACCES:
             raise UserError(f"{path}: may not be read; change its permissions") from error
         raise UserError(f"{path}: is broken or cut short ({_reason(error)}); copy or save it again") from error
     if not isinstance(value, dict):
-        raise UserError(f"{path}: holds a {type(value).__name__}, not a state dict")
+        raise UserError(f"{path}: holds a {type(value).__name__}, not a state dict; save net.state_dict()")
     return value
 
 
@@ -132,14 +140,15 @@ class Checkpoint:
         return any(self.folder.glob("*_net_*.pth"))
 
     def set_aside(self) -> Path:
-        """Move a finished or forgotten run's files to `previous/`, so that a new one cannot overwrite months of work."""
-        target = self.folder / "previous"
+        """Move an earlier run's files to previous/ (previous_2/, ...): no later start overwrites months of work."""
+        target, numbers = self.folder / "previous", itertools.count(2)
+        while target.exists():
+            target = self.folder / f"previous_{next(numbers)}"
         if not self.writes:
             return target
-        shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
         for path in self.folder.iterdir():
-            if path.name not in (_LOCK, target.name):
+            if path.name != _LOCK and not re.fullmatch(r"previous(_\d+)?", path.name):
                 os.rename(path, target / path.name)
         return target
 
@@ -184,7 +193,10 @@ class Checkpoint:
         if not path.is_file():
             return None
         state = read_tensors(path)
-        if not isinstance(state.get("position"), dict) or not isinstance(state.get("model"), dict):
+        position = state.get("position")
+        sound = isinstance(position, dict) and position.keys() == vars(Position()).keys() and all(
+            isinstance(n, int) and n >= low for n, low in zip(map(position.get, ("epoch", "done", "total")), (1, 0, 0)))
+        if not sound or not isinstance(state.get("model"), dict):
             raise UserError(f"{path}: is not the state of a training; delete it to resume from the weights alone")
         return state
 

@@ -40,16 +40,16 @@ def command_line(main):
             print(f"\n{program}: interrupted", file=sys.stderr)
             sys.exit(130)
         except UserError as error:
-            message = str(error)
+            message, shown = str(error), error
         except BrokenPipeError:  # the reader of our output went away, as in `... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except (MemoryError, RuntimeError) as error:
-            message = _out_of_memory(error)
+            message, shown = _out_of_memory(error), error
             if message is None:
                 raise
         if verbose:
-            traceback.print_exc()
+            traceback.print_exception(shown)
         print(f"{program}: error: {message}", file=sys.stderr)
         sys.exit(2)
 

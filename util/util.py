@@ -168,7 +168,8 @@ def mkdir(path) -> None:
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make the folder {path}: {error.strerror or error}") from error
+        raise UserError(f"cannot make the folder {path}: {error.strerror or error}; "
+                        "choose a folder you may write to") from error
 
 
 def mkdirs(paths) -> None:

@@ -1,0 +1,132 @@
+"""Photos that lend their features to others, and which of them is for which test picture."""
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from data.aligned_dataset import AlignedDataset
+from data.dataset_spec import DatasetSpec
+from data.image_files import IMAGE_EXTENSIONS, image_size, list_images, read_image, read_label, strip_role
+from data.transforms import Preprocess
+from util.errors import UserError, first_few
+
+
+class StyleSource:
+    """The style photos that --style_root, --style_pairs or --style_image and --style_label name.
+
+    source.name(name, index) says which photo a test picture gets; source.load(name) reads it as
+    {'label': (1, 1, H, W) class ids, 'image': (1, C, H, W) float32 in [-1, 1], 'name': str}.
+    Everything is checked at the start. Raises UserError naming the flag or file.
+    """
+
+    def __init__(self, opt):
+        self.opt = opt
+        self.dataset, self.pairs, self.places = None, {}, {}
+        if opt.style_image:
+            self.one = _read_pair(opt)
+            return
+        self.dataset = _style_dataset(opt)
+        self.places = {key: i for i, key in enumerate(self.dataset.keys)}
+        if opt.style_pairs:
+            self.pairs = _read_pairs(opt, self.places)
+
+    def name(self, name: str, index: int) -> str:
+        """The style photo of a test picture: as --style_pairs says, else of the same name, else in turn by `index`."""
+        if self.dataset is None:
+            return self.one["name"]
+        key = _key(name, self.pairs or self.places)
+        if self.pairs:
+            return self.pairs[key]
+        return key if key in self.places else self.dataset.keys[index % len(self.dataset.keys)]
+
+    def load(self, name: str) -> dict:
+        """Read a style photo and its label map."""
+        if self.dataset is None:
+            return self.one
+        item = self.dataset[self.places[name]]
+        return {"label": item["label"][None], "image": item["image"][None], "name": name}
+
+
+def _key(name: str, known) -> str:
+    """A picture's name as the lists have it: with its role ('a_label') or without."""
+    return name if name in known else strip_role(name)
+
+
+def _style_dataset(opt) -> AlignedDataset:
+    """The pairs of --style_root, all of them, as they are."""
+    root = Path(opt.style_root)
+    if not root.is_dir():
+        raise UserError(f"--style_root {opt.style_root}: there is no such folder; give the folder that holds "
+                        f"{opt.style_phase}_label and {opt.style_phase}_img")
+    spec = DatasetSpec.read(root)
+    if spec.labels and opt.spec.labels and spec.labels != opt.spec.labels:
+        raise UserError(f"--style_root {opt.style_root}: its dataset.json numbers the classes otherwise than that of "
+                        f"{opt.dataroot}; make the two the same with python -m datasets.relabel")
+    unbounded = {key: float("inf") for key in ("max_dataset_size", "ntest", "how_many")}
+    try:
+        return AlignedDataset(opt.replace(dataroot=opt.style_root, phase=opt.style_phase, use_encoded_image=True,
+                                          load_features=False, no_instance=True, spec=spec, **unbounded))
+    except UserError as error:  # whose flags are other ones here
+        text = str(error).replace("--dataroot", "--style_root").replace("--phase", "--style_phase")
+        raise UserError(text) from error
+
+
+def _read_pair(opt) -> dict:
+    """--style_image and --style_label as a batch of one."""
+    from models.models import model_class
+    size, photo = image_size(opt.style_label), read_image(opt.style_image, 1 if opt.output_nc == 1 else 3)
+    if abs(photo.width * size[1] / photo.height - size[0]) > max(1.0, 0.01 * max(size)):
+        raise UserError(f"--style_image {opt.style_image}: is {photo.width}x{photo.height}, its label map {opt.style_label} "
+                        f"{size[0]}x{size[1]}; the two must show the same view")
+    ids = read_label(opt.style_label)
+    if ids.max() >= opt.label_nc or ids.min() < 0:
+        wrong = np.unique(ids[(ids >= opt.label_nc) | (ids < 0)]).tolist()
+        raise UserError(f"--style_label {opt.style_label}: holds label {first_few(wrong)}, but --label_nc {opt.label_nc} "
+                        f"allows 0 to {opt.label_nc - 1}; mend the label map")
+    multiple = model_class(opt.model).size_multiple(opt)
+    prepare = Preprocess(opt.resize_or_crop, opt.loadSize, opt.fineSize, False, multiple)
+    width, height = prepare.final(size)
+    if width % multiple or height % multiple:
+        raise UserError(f"--style_label {opt.style_label}: becomes {width}x{height}, but these networks take sides that are "
+                        f"multiples of {multiple}; choose another --loadSize, or --resize_or_crop none")
+    draw = prepare.draw(size, np.random.default_rng(opt.seed))
+    return {"label": prepare.ids(ids, size, draw)[None], "image": prepare.image(photo, size, draw)[None],
+            "name": Path(opt.style_image).stem}
+
+
+def _read_pairs(opt, known) -> dict[str, str]:
+    """--style_pairs as {test picture: style photo}; every test picture must have a row."""
+    path, flag = Path(opt.style_pairs), f"--style_pairs {opt.style_pairs}"
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(stream)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{flag}: cannot be read ({error}); give a text file of two columns parted by a comma") from error
+    drawn = list_images(Path(opt.dataroot) / f"{opt.phase}_label")
+    pairs = {}
+    for number, row in enumerate(rows, 1):
+        if not any(row):
+            continue
+        if len(row) != 2:
+            raise UserError(f"{flag}: line {number} has {len(row)} columns; give two, test picture and style photo")
+        test, style = (_without_extension(cell) for cell in row)
+        if number == 1 and _key(test, drawn) not in drawn and _key(style, known) not in known:
+            continue  # a line of titles
+        if _key(style, known) not in known:
+            raise UserError(f"{flag}: line {number} names {row[1]}, which is not in {opt.style_root}; use names such as "
+                            f"{first_few(known, 3)}")
+        if _key(test, drawn) in pairs:
+            raise UserError(f"{flag}: line {number} names {row[0]} again; leave one of its lines out")
+        pairs[_key(test, drawn)] = _key(style, known)
+    limit = int(min(len(drawn), opt.how_many, opt.ntest, opt.max_dataset_size))
+    lacking = [key for key in list(drawn)[:limit] if key not in pairs]
+    if lacking:
+        raise UserError(f"{flag}: has no line for {first_few(lacking)}; add a style photo for each test picture")
+    return pairs
+
+
+def _without_extension(name: str) -> str:
+    path = name.replace("\\", "/")
+    return path[:path.rindex(".")] if path.lower().endswith(IMAGE_EXTENSIONS) else path

@@ -1,0 +1,125 @@
+"""Losses, against their formulas written out."""
+import urllib.error
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from models.losses.feature_matching import FeatureMatchingLoss
+from models.losses.gan import GANLoss
+from models.losses.perceptual import VGG_WEIGHTS, PyramidLoss, VGGLoss
+from models.networks import vgg
+from util.errors import UserError
+
+
+def answers(scales=2, layers=3, seed=0, requires_grad=False):
+    generator = torch.Generator().manual_seed(seed)
+    return [[torch.rand(2, 1, 4 + j, 4, generator=generator).requires_grad_(requires_grad) for j in range(layers)]
+            for _ in range(scales)]
+
+
+def test_least_squares_sums_over_scales_and_sees_only_the_answers():
+    result = answers()
+    got = GANLoss()(result, True)
+    assert got == pytest.approx(sum(((s[-1] - 1) ** 2).mean().item() for s in result), rel=1e-6)
+    assert GANLoss()(result, False) == pytest.approx(sum((s[-1] ** 2).mean().item() for s in result), rel=1e-6)
+
+
+def test_cross_entropy_of_probabilities():
+    result = answers()
+    wanted = sum(-torch.log(1 - s[-1]).mean().item() for s in result)
+    assert GANLoss(use_lsgan=False)(result, False) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_feature_matching_weights_layers_and_scales_and_spares_the_real_picture():
+    fake, real = answers(2, 5, 1, True), answers(2, 5, 2, True)
+    got = FeatureMatchingLoss(n_layers=3, num_D=2)(fake, real)
+    wanted = sum((a - b).abs().mean().item() for f, r in zip(fake, real) for a, b in zip(f[:-1], r[:-1])) * (4 / 4) / 2
+    assert got.item() == pytest.approx(wanted, rel=1e-6)
+    got.backward()
+    assert all(t.grad is None for scale in real for t in scale)
+    assert all(t.grad is not None for scale in fake for t in scale[:-1]) and fake[0][-1].grad is None
+
+
+def test_pyramid_of_a_constant_difference_is_the_vgg_terms_total_weight():
+    fake = torch.full((2, 3, 20, 12), 0.25, requires_grad=True)
+    loss = PyramidLoss()(fake, torch.zeros(2, 3, 20, 12))
+    assert loss.item() == pytest.approx(0.25 * sum(VGG_WEIGHTS), rel=1e-6)
+    loss.backward()
+    assert (fake.grad > 0).all()
+
+
+def test_pyramid_forgives_fine_noise_more_than_wrong_colour():
+    noise = torch.ones(1, 1, 16, 16)
+    noise[..., ::2] = -1
+    assert PyramidLoss()(noise, torch.zeros_like(noise)) < 0.3 * PyramidLoss()(torch.ones_like(noise), torch.zeros_like(noise))
+
+
+class FiveMaps(nn.Module):
+    """Stands for VGG: five maps, of which only the picked one depends on the picture."""
+
+    def __init__(self, picked):
+        super().__init__()
+        self.picked = picked
+
+    def forward(self, x):
+        return [x * float(i == self.picked) for i in range(5)]
+
+
+@pytest.mark.parametrize("layer", range(5))
+def test_vgg_layers_weigh_more_the_deeper(layer):
+    fake, real = torch.zeros(1, 3, 8, 8, requires_grad=True), torch.ones(1, 3, 8, 8, requires_grad=True)
+    loss = VGGLoss(FiveMaps(layer))(fake, real)
+    assert loss.item() == pytest.approx([1 / 32, 1 / 16, 1 / 8, 1 / 4, 1][layer])
+    loss.backward()
+    assert real.grad is None and fake.grad is not None
+
+
+@pytest.fixture(scope="module")
+def vgg_state():
+    """VGG19's shapes with random weights, as torchvision saves them."""
+    import torchvision
+    with torch.device("meta"):
+        net = torchvision.models.vgg19(weights=None, init_weights=False)
+    generator = torch.Generator().manual_seed(0)
+    return {k: torch.empty(v.shape).uniform_(-0.02, 0.03, generator=generator)
+            for k, v in net.state_dict().items() if k.startswith("features.") and int(k.split(".")[1]) < 30}
+
+
+def test_vgg_features_are_the_relus_of_the_five_stages(vgg_state, tmp_path):
+    path = tmp_path / "vgg19.pth"
+    torch.save(vgg_state, path)
+    state, reason = vgg.find_weights(str(path))
+    net = vgg.VGG19Features(state)
+    assert reason == "" and not any(p.requires_grad for p in net.parameters())
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    got, wanted, h = net(x), [], x
+    for i in range(30):  # VGG19: convolutions and ReLUs in turn, a pooling after 2, 2, 4, 4 and 4 convolutions
+        if f"features.{i}.weight" in vgg_state:
+            h = F.relu(F.conv2d(h, vgg_state[f"features.{i}.weight"], vgg_state[f"features.{i}.bias"], padding=1))
+            if i in (0, 5, 10, 19, 28):
+                wanted.append(h)
+        elif i in (4, 9, 18, 27):
+            h = F.max_pool2d(h, 2)
+    assert [tuple(t.shape) for t in got] == [tuple(t.shape) for t in wanted]
+    for a, b in zip(got, wanted):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    grey = torch.rand(1, 1, 32, 32)
+    assert torch.equal(net(grey)[0], net(grey.expand(-1, 3, -1, -1))[0])
+
+
+def test_given_vgg_file_must_be_vgg(tmp_path):
+    torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    for name, said in (("other.pth", "VGG19"), ("none.pth", "no such file")):
+        with pytest.raises(UserError, match=said):
+            vgg.find_weights(str(tmp_path / name))
+
+
+def test_weights_that_cannot_be_had_are_a_reason_not_an_error(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise urllib.error.URLError("no route")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    state, reason = vgg.find_weights()
+    assert state is None and "no route" in reason and str(tmp_path) in reason

@@ -1,0 +1,389 @@
+"""Every registered model: the step, its gradients, its pictures, and a resume that is equal bit for bit."""
+import copy
+import urllib.error
+
+import numpy as np
+import pytest
+import torch
+
+from data.data_loader import CreateDataLoader
+from models.base_model import Diverged
+from models.models import MODELS, create_model, model_class
+from models.styles import Choice
+from tests.conftest import CLASSES, LOSSES, NETWORK, SIDE, SIZES, known, options, same, save, write_root
+from util.checkpoint import Checkpoint, Position
+from util.errors import UserError
+from util.image_pool import ImagePool
+
+# what a model's users combine
+CASES = {"pix2pixHD": {
+    "plain": [], "label_feat": ["--label_feat"], "instance_feat": ["--instance_feat"],
+    "local": ["--netG", "local", "--label_feat"],
+    "no_instance": ["--no_instance"], "batch_norm": ["--norm", "batch"], "no_lsgan": ["--no_lsgan", "--no_ganFeat_loss"],
+    "dropout": ["--use_dropout"], "pool": ["--pool_size", "3"], "grey": ["--output_nc", "1", "--label_feat"],
+    "skip": ["--label_feat", "--feat_skip", "--norm_E", "none", "--nef", "16", "--upsample", "resize"],
+    "l1": ["--lambda_l1", "10", "--lambda_pyr", "5"],
+    "vae": ["--label_feat", "--use_vae", "--batchSize", "2"],
+    "vae_skip": ["--instance_feat", "--use_vae", "--feat_skip", "--norm_E", "none", "--nef", "16"],
+    "bf16": ["--precision", "bf16"]}}
+OTHERS = {"plain": [], "batch": ["--batchSize", "2"], "bf16": ["--precision", "bf16"]}
+HARD = ["--label_feat", "--use_dropout", "--pool_size", "2", "--resize_or_crop", "resize_and_crop", "--fineSize", "16"]
+
+
+def flags_of(name, root, checkpoints, *more, role="train"):
+    """Command line of a small model; flags that it does not have are left out."""
+    argv = ["--model", name, "--name", "x", "--checkpoints_dir", checkpoints, "--dataroot", root, "--batchSize", "1"]
+    return known(name, [*argv, *SIZES, *NETWORK, *more], role)
+
+
+def training(name, root, checkpoints, *more):
+    opt = options(flags_of(name, root, checkpoints, *LOSSES, "--from_scratch", *more))
+    return create_model(opt), CreateDataLoader(opt)
+
+
+def first_batch(loader):
+    return next(iter(loader.epoch(1)))
+
+
+models_and_cases = [pytest.param(name, flags, id=f"{name}-{case}")
+                    for name in MODELS for case, flags in CASES.get(name, OTHERS).items()]
+
+
+@pytest.mark.parametrize("name, flags", models_and_cases)
+def test_every_parameter_of_an_update_learns(name, flags, root_inst, tmp_path):
+    model, loader = training(name, root_inst, tmp_path, "--batchSize", "2", *flags)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    model.start_epoch(1)
+    terms = model.train_step(first_batch(loader))
+    assert terms and all(torch.isfinite(v) and v.ndim == 0 and not v.requires_grad for v in terms.values())
+    owned = [id(p) for o in model.optimizers.values() for group in o.param_groups for p in group["params"]]
+    assert sorted(owned) == sorted(id(p) for p in model.nets.parameters()), "each parameter has one optimizer"
+    for key, p in model.nets.named_parameters():
+        assert p.grad is not None and torch.isfinite(p.grad).all(), key
+        assert p.grad.abs().max() > 0 or key.endswith("bias"), key  # a bias before a norm has none
+    after = model.state_dict()
+    assert all(not torch.equal(before[k], after[k]) for k,
+               p in model.named_parameters() if k.endswith("weight") and p.requires_grad)
+
+
+@pytest.mark.parametrize("name, flags", models_and_cases)
+def test_drawn_pictures_have_the_size_and_range(name, flags, root_inst, tmp_path):
+    model, loader = training(name, root_inst, tmp_path, *flags)
+    with Checkpoint(tmp_path / "x") as checkpoint:
+        checkpoint.save(model, Position())
+    features = ["--use_encoded_image"] if "feat" in " ".join(flags) else []
+    opt = options(flags_of(name, root_inst, tmp_path, *flags, *features, role="test"), "test")
+    drawer = create_model(opt)
+    assert not drawer.training and not any(p.requires_grad for p in drawer.parameters()) and not drawer.optimizers
+    batch = next(iter(CreateDataLoader(opt)))
+    outputs = drawer.inference(batch)
+    image = outputs["synthesized_image"]
+    assert image.shape == (opt.batchSize, opt.output_nc, SIDE, SIDE) and image.dtype == torch.float32
+    assert image.min() >= -1 and image.max() <= 1 and image.std() > 0
+    assert torch.equal(image, drawer.inference(batch)["synthesized_image"]), "drawing is not a matter of chance"
+    shown = drawer.result_visuals(batch, outputs, 0)
+    assert all(v.shape == (SIDE, SIDE, 3) and v.dtype == np.uint8 for v in shown.values())
+    assert {key.split("_")[0] for key in shown} >= {"input", "synthesized", "real"}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_updates_have_the_gradients_of_their_own_loss_before_any_step(name, root_inst, tmp_path):
+    model, loader = training(name, root_inst, tmp_path, "--label_feat", "--norm", "batch")
+    model.start_epoch(1)
+    twin, batch = copy.deepcopy(model), first_batch(loader)
+    twin.train()
+    twin.prepare(batch)
+    terms = {update: loss() for update, loss in twin.updates()}
+    model.train_step(batch)
+    for update, found in terms.items():
+        parameters = [p for group in twin.optimizers[update].param_groups for p in group["params"]]
+        wanted = torch.autograd.grad(sum(found.values()) * twin.loss_scale.get(update, 1), parameters, retain_graph=True)
+        taken = [p.grad for group in model.optimizers[update].param_groups for p in group["params"]]
+        for a, b in zip(taken, wanted, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_loss_that_is_not_finite_stops_before_the_step(name, root, tmp_path):
+    model, loader = training(name, root, tmp_path)
+    model.start_epoch(1)
+    batch = first_batch(loader)
+    before = {k: v.detach().clone() for k, v in model.named_parameters()}
+    batch["image"][0, 0, 3, 3] = float("nan")
+    with pytest.raises(Diverged, match=r"diverged: .* is nan for .*p0\d\.png.*--continue_train"):
+        model.train_step(batch)
+    assert same(before, dict(model.named_parameters()))
+
+
+# the same run twice, and in two parts
+
+def course(model, loader, checkpoint, epochs, stop=None, start=None):
+    """Train; `stop` saves and ends after so many pictures in all, `start` is the position to go on from."""
+    position = start or Position()
+    terms = []
+    while position.epoch <= epochs:
+        model.start_epoch(position.epoch)
+        for batch in loader.epoch(position.epoch, position.done):
+            terms.append(model.train_step(batch))
+            position.done, position.total = position.done + len(batch["path"]), position.total + len(batch["path"])
+            if position.total == stop:
+                checkpoint.save(model, position)
+                return terms
+        position.epoch, position.done = position.epoch + 1, 0
+    return terms
+
+
+def in_two_parts(name, root, folder, flags, stop, epochs=2):
+    """(one go, in two parts): each (terms of every step, final state of the model)."""
+    whole, loader = training(name, root, folder / "whole", *flags)
+    terms = course(whole, loader, None, epochs)
+    first, loader = training(name, root, folder / "parts", *flags)
+    with Checkpoint(folder / "parts" / "x") as checkpoint:
+        parts = course(first, loader, checkpoint, epochs, stop)
+        torch.manual_seed(12345)  # another process would have another random state
+        second, loader = training(name, root, folder / "parts", *flags, "--continue_train")
+        parts += course(second, loader, checkpoint, epochs, start=checkpoint.resume(second, "latest", len(loader)))
+    return (terms, whole), (parts, second)
+
+
+def assert_equal_runs(one, other):
+    for step, (a, b) in enumerate(zip(one[0], other[0], strict=True)):
+        assert same(a, b), f"losses differ at step {step + 1}"
+    assert same(one[1].weights(), other[1].weights())
+    a, b = one[1].state(), other[1].state()
+    assert same(a, b), [k for k in a if not same(a[k], b[k])]
+
+
+@pytest.mark.parametrize("stop", [2, 5, 7])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_resumed_run_equals_the_uninterrupted_one(name, stop, root, tmp_path):
+    assert_equal_runs(*in_two_parts(name, root, tmp_path, HARD, stop))
+
+
+@pytest.mark.parametrize("flags, stop", [
+    (["--netG", "local", "--niter_fix_global", "1", "--label_feat"], 3), (["--netG", "local", "--niter_fix_global", "1"], 5),
+    (["--netG", "local", "--niter_fix_global", "1", "--niter", "0", "--niter_decay", "2"], 7),
+    (["--norm", "batch", "--batchSize", "2"], 4), (["--batchSize", "2", *HARD], 4), ([*HARD, "--nThreads", "2"], 8),
+    ([*HARD, "--precision", "bf16"], 6), (["--instance_feat", "--serial_batches"], 3)])
+def test_a_resumed_pix2pixHD_equals_the_uninterrupted_one(flags, stop, root_inst, tmp_path):
+    assert_equal_runs(*in_two_parts("pix2pixHD", root_inst, tmp_path, flags, stop))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_seed_one_run_another_seed_another(name, root, tmp_path):
+    runs = []
+    for i, seed in enumerate(("3", "3", "4")):
+        model, loader = training(name, root, tmp_path / str(i), *HARD, "--seed", seed)
+        runs.append((course(model, loader, None, 1), model.weights()))
+    assert same(runs[0], runs[1]) and not same(runs[0][1], runs[2][1])
+
+
+def test_state_of_other_networks_is_refused(root, tmp_path):
+    wide, _ = training("pix2pixHD", root, tmp_path, "--ngf", "8")
+    wide.start_epoch(1)
+    wide.train_step(first_batch(CreateDataLoader(wide.opt)))
+    model, _ = training("pix2pixHD", root, tmp_path)
+    state = wide.state()
+    for wrong in (state, {}, {**state, "optimizers": {"G": "text", "D": "text"}}, {**model.state(), "extra": {"pool": ["a"]}},
+                  {**model.state(), "torch_rng": torch.zeros(3)}):
+        with pytest.raises(UserError, match="latest_state.pth"):
+            model.load_state(wrong)
+
+
+# pix2pixHD's own
+
+def test_learning_rate_is_a_function_of_the_epoch(root, tmp_path):
+    model, _ = training("pix2pixHD", root, tmp_path, "--niter", "2", "--niter_decay", "4", "--lr", "0.1")
+    rates = []
+    for epoch in range(1, 7):
+        model.start_epoch(epoch)
+        rates += [{group["lr"] for o in model.optimizers.values() for group in o.param_groups}]
+    assert all(len(r) == 1 for r in rates)
+    assert [r.pop() for r in rates] == pytest.approx([0.1, 0.1, 0.1, 0.075, 0.05, 0.025])
+
+
+def test_adam_is_the_references(root, tmp_path):
+    model, _ = training("pix2pixHD", root, tmp_path, "--beta1", "0.3", "--lr", "0.01")
+    for optimizer in model.optimizers.values():
+        group = optimizer.param_groups[0]
+        assert group["betas"] == (0.3, 0.999) and group["lr"] == 0.01 and group["eps"] == 1e-8 and group["weight_decay"] == 0
+
+
+@pytest.mark.parametrize("enhancers", [1, 2])
+def test_niter_fix_global_changes_the_outermost_enhancer_and_the_encoder_only(root, tmp_path, enhancers):
+    model, loader = training("pix2pixHD", root, tmp_path, "--netG", "local", "--niter_fix_global", "1", "--label_feat",
+                             "--n_local_enhancers", str(enhancers), "--n_downsample_global", "1", "--n_blocks_local", "1")
+    before = copy.deepcopy(model.weights())
+    course(model, loader, None, 1)
+    changed = {net: {k for k, v in state.items() if not torch.equal(v, before[net][k])} for net,
+               state in model.weights().items()}
+    assert {k.split("_")[0] for k in changed["G"]} == {f"model{enhancers}"}
+    assert changed["E"] == set(before["E"]) and changed["D"] == set(before["D"])
+    middle = copy.deepcopy(model.weights())
+    model.start_epoch(2)
+    model.train_step(first_batch(loader))
+    assert all(not torch.equal(v, middle["G"][k]) for k, v in model.weights()["G"].items())
+
+
+def test_a_global_network_starts_the_coarse_part_of_a_local_one(root, tmp_path, capsys):
+    small, _ = training("pix2pixHD", root, tmp_path / "a", "--ngf", "8", "--label_feat")
+    with Checkpoint(tmp_path / "a" / "x") as checkpoint:
+        checkpoint.save(small, Position())
+    model, _ = training("pix2pixHD", root, tmp_path / "b", "--netG", "local", "--label_feat", "--load_pretrain",
+                        tmp_path / "a" / "x")
+    old, new = small.weights(), model.weights()
+    coarse = [k for k in new["G"] if k.startswith("model.")]
+    assert coarse and all(torch.equal(new["G"][k], old["G"][k]) for k in coarse)
+    assert same(new["E"], old["E"]) and same(new["D"], old["D"])
+    out = capsys.readouterr().out
+    assert "model1_1" in out and "model.18" in out, "what was left out and what starts fresh is listed"
+
+
+def test_pretrained_weights_may_be_a_generator_alone(root, tmp_path):
+    """Published pix2pixHD weights are one file, latest_net_G.pth."""
+    source, _ = training("pix2pixHD", root, tmp_path)
+    (tmp_path / "published").mkdir()
+    torch.save(source.weights()["G"], tmp_path / "published" / "latest_net_G.pth")
+    model, _ = training("pix2pixHD", root, tmp_path, "--load_pretrain", tmp_path / "published")
+    assert same(model.weights()["G"], source.weights()["G"])
+
+
+def test_pretrained_weights_must_hold_a_generator(root, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="latest_net_G.pth"):
+        training("pix2pixHD", root, tmp_path, "--load_pretrain", tmp_path / "empty")
+
+
+def test_encoder_alone_is_built_for_encoding(trained, root):
+    opt = options(["--name", "faces", "--checkpoints_dir", trained, "--dataroot", root, "--gpu_ids", "-1", "--nThreads", "0"],
+                  "encode")
+    assert set(create_model(opt).nets) == {"E"}
+
+
+def test_encoded_rows_are_means_and_sizes(trained, root_inst):
+    opt = options(["--name", "faces", "--checkpoints_dir", trained, "--dataroot", root_inst, "--gpu_ids", "-1",
+                   "--nThreads", "0", "--batchSize", "2"], "encode")
+    model = create_model(opt)
+    batch = first_batch(CreateDataLoader(opt))
+    features = model.nets["E"].features(batch["image"])
+    for i, table in enumerate(model.encode(batch)):
+        rows = {}
+        for value in batch["inst"][i].unique().tolist():
+            inside = batch["inst"][i, 0] == value
+            label = value if value < 1000 else value // 1000
+            rows.setdefault(label, []).append([*features[i][:, inside].mean(1).tolist(),
+                                               inside.sum().item() / (SIDE * SIDE // 32)])
+        assert table.keys() == rows.keys()
+        for label, expected in rows.items():
+            np.testing.assert_allclose(sorted(table[label].tolist()), sorted(expected), atol=1e-5)
+
+
+def drawer(trained, root, *more):
+    return create_model(options(["--name", "faces", "--checkpoints_dir", trained, "--dataroot", root, "--gpu_ids", "-1",
+                                 "--nThreads", "0", *more], "test"))
+
+
+def test_styles_are_centres_of_their_class_and_the_seed_chooses(trained, root):
+    styles = drawer(trained, root).styles
+    classes = list(range(CLASSES))
+    styles.centres.pop(0, None)
+    drawn = styles.pick(classes, Choice(), index=1)
+    assert np.array_equal(drawn, styles.pick(classes, Choice(), index=1))
+    assert not drawn[0].any(), "a class without styles: zeros"
+    assert all(any(np.array_equal(drawn[c], style) for style in styles.centres[c]) for c in classes[1:] if c in styles.centres)
+    assert not np.array_equal(drawn, styles.pick(classes, Choice(seed=7), index=1))
+
+
+def test_data_type_16_draws_at_half_precision(trained, root):
+    full, half = drawer(trained, root, "--use_encoded_image"), drawer(trained, root, "--use_encoded_image", "--data_type", "16")
+    batch = next(iter(CreateDataLoader(full.opt)))
+    a, b = (m.inference(batch)["synthesized_image"] for m in (full, half))
+    assert not torch.equal(a, b) and (a - b).abs().mean() < 0.05 and b.dtype == torch.float32
+
+
+def test_features_from_files_need_no_encoder(root, tmp_path):
+    import shutil
+    shutil.copytree(root, tmp_path / "data")
+    for i in range(5):
+        save(tmp_path / "data" / "train_feat" / f"p{i:02d}.png", np.full((SIDE, SIDE, 3), 200, np.uint8))
+    model, loader = training("pix2pixHD", tmp_path / "data", tmp_path, "--label_feat", "--load_features")
+    assert set(model.nets) == {"G", "D"}
+    model.start_epoch(1)
+    assert all(torch.isfinite(v) for v in model.train_step(first_batch(loader)).values())
+
+
+@pytest.mark.parametrize("channels", ["1", "3"])
+def test_pictures_as_input(tmp_path, channels):
+    write_root(tmp_path, {"train": 2}, pictures=("A", "B"))
+    model, loader = training("pix2pixHD", tmp_path, tmp_path, "--label_nc", "0", "--no_instance", "--input_nc", channels,
+                             "--output_nc", channels)
+    model.start_epoch(1)
+    terms = model.train_step(first_batch(loader))
+    assert all(torch.isfinite(v) for v in terms.values())
+    assert all(v.shape == (SIDE, SIDE, 3) for v in model.current_visuals().values())
+
+
+def test_losses_have_the_references_names(root, tmp_path):
+    names = {"plain": {"G_GAN", "G_GAN_Feat", "D_real", "D_fake"}, "no_lsgan": {"G_GAN", "D_real", "D_fake"},
+             "l1": {"G_GAN", "G_GAN_Feat", "G_L1", "G_Pyr", "D_real", "D_fake"}}
+    for case, expected in names.items():
+        model, loader = training("pix2pixHD", root, tmp_path, *CASES["pix2pixHD"][case])
+        model.start_epoch(1)
+        assert set(model.train_step(first_batch(loader))) == expected
+
+
+def test_without_vgg_weights_a_pyramid_takes_its_place_and_says_so(root, tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise urllib.error.URLError("no route")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    opt = options([f for f in flags_of("pix2pixHD", root, tmp_path, *LOSSES) if f != "--no_vgg_loss"])
+    model, loader = create_model(opt), CreateDataLoader(opt)
+    model.start_epoch(1)
+    terms = model.train_step(first_batch(loader))
+    assert "G_Pyr" in terms and "G_VGG" not in terms
+    assert len(model.notes) == 1 and "G_Pyr" in model.notes[0] and "--vgg_weights" in model.notes[0]
+
+
+def test_lambdas_weigh_their_terms(root, tmp_path):
+    terms = []
+    for factor in (1, 3):
+        model, loader = training("pix2pixHD", root, tmp_path, *[w for flag in ("feat", "l1", "pyr", "gan")
+                                                                  for w in (f"--lambda_{flag}", str(factor))])
+        model.start_epoch(1)
+        terms.append(model.train_step(first_batch(loader)))
+    for key in ("G_GAN", "G_GAN_Feat", "G_L1", "G_Pyr"):
+        assert terms[1][key].item() == pytest.approx(3 * terms[0][key].item(), rel=1e-5)
+
+
+def test_image_pool_answers_with_older_pictures_half_of_the_time():
+    torch.manual_seed(0)
+    pool = ImagePool(5)
+    answers = [pool.query(torch.full((1, 1, 1, 1), float(i))).item() for i in range(400)]
+    assert answers[:5] == [0, 1, 2, 3, 4]
+    older = [i - a for i, a in enumerate(answers)][5:]
+    assert 0.4 < sum(age > 0 for age in older) / len(older) < 0.6 and len(pool.images) == 5
+    image = torch.ones(1, 1, 1, 1, requires_grad=True)
+    assert ImagePool(0).query(image) is image
+
+
+def test_hints_name_the_flags_of_foreign_weights(root, tmp_path):
+    model, _ = training("pix2pixHD", root, tmp_path)
+    cases = [["--ngf", "8"], ["--n_downsample_global", "3"], ["--n_blocks_global", "2"], ["--norm", "batch"],
+             ["--netG", "local", "--n_local_enhancers", "2", "--n_blocks_local", "2", "--n_downsample_global", "1"]]
+    for flags in cases:
+        other, _ = training("pix2pixHD", root, tmp_path, *flags)
+        hint = model.weights_hint("G", other.weights()["G"])
+        assert all(f"{a} {b}" in hint for a, b in zip(flags[::2], flags[1::2])), hint
+    other, _ = training("pix2pixHD", root, tmp_path, "--label_feat", "--nef", "8", "--n_downsample_E", "3", "--feat_num", "5")
+    hint = model.weights_hint("E", other.weights()["E"])
+    assert all(word in hint for word in ("--nef 8", "--n_downsample_E 3", "--feat_num 5")), hint
+    for junk in ({}, {"model.1.weight": torch.zeros(2)},
+                 {"model.1.weight": torch.zeros(4, 3, 7, 7), "model.x.weight": torch.zeros(1)}):
+        for net in "GDE":
+            assert isinstance(model.weights_hint(net, junk), str)
+
+
+def test_unknown_model_is_refused_with_the_known_ones():
+    with pytest.raises(UserError, match="--model nosuch.*pix2pixHD"):
+        model_class("nosuch")

@@ -1,0 +1,145 @@
+"""The networks: names and shapes that published weights rely on, and what they compute."""
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from models.networks import build, define_D, define_G
+from tests.conftest import GOLDEN
+from util.errors import UserError
+
+
+def leaves(value):
+    return [value] if torch.is_tensor(value) else [leaf for item in value for leaf in leaves(item)]
+
+
+@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the reference's numbers are not here")
+@pytest.mark.parametrize("name", ["G_global", "G_local", "E_instance", "D_interm", "D_plain"])
+def test_reference_weights_give_the_reference_output(name):
+    case = torch.load(GOLDEN / f"{name}.pt", weights_only=True)
+    net = (define_D if name.startswith("D_") else define_G)(**case["args"])
+    net.load_state_dict(case["state_dict"], strict=True)
+    with torch.no_grad():
+        got = net(case["input"], case["inst"]) if name.startswith("E_") else net(case["input"])
+    for a, b in zip(leaves(got), leaves(case["output"]), strict=True):
+        torch.testing.assert_close(a, b, atol=2e-4, rtol=1e-4)
+
+
+def test_global_generator_has_the_published_names():
+    shapes = {k: tuple(v.shape) for k, v in define_G(7, 3, 4, "global", 2, 2).state_dict().items()}
+    assert shapes == {
+        **conv(1, 4, 7, 7), **conv(4, 8, 4, 3), **conv(7, 16, 8, 3),
+        **{f"model.{n}.conv_block.{m}.{k}": s for n in (10, 11) for m in (1, 5)
+           for k, s in (("weight", (16, 16, 3, 3)), ("bias", (16,)))},
+        "model.12.weight": (16, 8, 3, 3), "model.12.bias": (8,), "model.15.weight": (8, 4, 3, 3), "model.15.bias": (4,),
+        **conv(19, 3, 4, 7)}
+
+
+def conv(place, out_nc, in_nc, kernel):
+    return {f"model.{place}.weight": (out_nc, in_nc, kernel, kernel), f"model.{place}.bias": (out_nc,)}
+
+
+def test_local_enhancer_has_the_published_names():
+    names = {k.split(".")[0] for k in define_G(7, 3, 4, "local", 1, 1, 2, 1).state_dict()}
+    assert names == {"model", "model1_1", "model1_2", "model2_1", "model2_2"}
+
+
+@pytest.mark.parametrize("intermediate", [True, False])
+def test_discriminator_names_and_order_of_scales(intermediate):
+    net = define_D(5, 4, 2, num_D=3, getIntermFeat=intermediate)
+    names = {k.split(".")[0] for k in net.state_dict()}
+    expected = {f"scale{i}_layer{j}" for i in range(3) for j in range(4)} if intermediate else {f"layer{i}" for i in range(3)}
+    assert names == expected
+    result = net(torch.randn(2, 5, 32, 32))
+    assert len(result) == 3 and [len(scale) for scale in result] == [4 if intermediate else 1] * 3
+    assert all(scale[-1].shape[:2] == (2, 1) for scale in result)
+    sides = [scale[-1].shape[-1] for scale in result]
+    assert sides == sorted(sides, reverse=True) and len(set(sides)) == 3, "finest first"
+
+
+def test_discriminator_widens_to_512_at_most_and_sigmoid_bounds_it():
+    net = define_D(3, 64, 5, use_sigmoid=True)
+    assert max(p.shape[0] for p in net.parameters()) == 512
+    answer = net(torch.randn(1, 3, 64, 64) * 50)[0][-1]
+    assert answer.min() >= 0 and answer.max() <= 1
+
+
+@pytest.mark.parametrize("netG, more", [("global", {}), ("local", {"n_local_enhancers": 1}),
+                                        ("local", {"n_local_enhancers": 2}),
+                                        ("global", {"upsample": "resize"}), ("global", {"feat_skip": 3}),
+                                        ("local", {"feat_skip": 3, "norm": "batch"}), ("global", {"use_dropout": True})])
+@pytest.mark.parametrize("output_nc", [1, 3])
+def test_generator_keeps_the_size_and_the_range_and_every_parameter_counts(netG, more, output_nc):
+    net = define_G(6, output_nc, 4, netG, 2, 1, n_blocks_local=1, **more)
+    x = torch.randn(2, 6, 32, 48)
+    kept = x.clone()
+    out = net(x)
+    assert out.shape == (2, output_nc, 32, 48) and out.abs().max() <= 1 and out.std() > 0
+    assert torch.equal(x, kept), "inputs are never changed"
+    (out * torch.randn_like(out)).sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
+    assert all(p.grad.abs().max() > 0 for name, p in net.named_parameters() if name.endswith("weight"))
+
+
+def test_local_enhancer_is_coarse_part_plus_detail():
+    net = define_G(4, 3, 4, "local", 1, 1, n_local_enhancers=1, n_blocks_local=1)
+    x = torch.randn(1, 4, 32, 32)
+    half = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
+    assert torch.equal(net(x), net.model1_2(net.model1_1(x) + net.model(half)))
+
+
+def test_feature_path_past_the_norms_starts_as_the_identity():
+    net = define_G(6, 3, 4, "global", 1, 1, feat_skip=3)
+    with torch.no_grad():
+        for p in net.model.parameters():
+            p.zero_()
+        x = torch.rand(1, 6, 16, 16)
+        assert torch.allclose(net(x), torch.tanh(x[:, -3:]))
+
+
+def test_encoder_averages_over_instances_of_each_picture():
+    net = define_G(3, 2, 4, "encoder", 2)
+    image, inst = torch.randn(2, 3, 32, 32), torch.randint(0, 4, (2, 1, 32, 32)) * 1000
+    with torch.no_grad():
+        plain, pooled = net.model(image), net(image, inst)
+    for n in range(2):
+        for value in inst[n].unique():
+            inside = inst[n, 0] == value
+            torch.testing.assert_close(pooled[n][:, inside],
+                                       plain[n][:, inside].mean(1, keepdim=True).expand(2, int(inside.sum())))
+
+
+def test_dropout_drops_while_training_only():
+    net, x = define_G(4, 3, 4, "global", 1, 1, use_dropout=True), torch.randn(1, 4, 16, 16)
+    assert not torch.equal(net(x), net(x))
+    net.eval()
+    assert torch.equal(net(x), net(x))
+
+
+def test_weights_start_as_the_reference_says():
+    torch.manual_seed(0)
+    net = define_G(8, 3, 16, "global", 2, 2, norm="batch")
+    for module in net.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            assert module.weight.std().item() == pytest.approx(0.02, rel=0.15) and abs(module.weight.mean()) < 0.003
+        elif isinstance(module, nn.BatchNorm2d):
+            assert abs(module.weight.mean() - 1) < 0.02 and module.bias.abs().max() == 0
+            assert module.running_mean.abs().max() == 0 and (module.running_var == 1).all()
+
+
+def test_instance_norm_has_nothing_to_learn_or_to_remember():
+    net = define_G(4, 3, 4, "global", 1, 0)
+    assert not any("running" in k for k in net.state_dict())
+    assert not any(list(m.parameters()) for m in net.modules() if isinstance(m, nn.InstanceNorm2d))
+
+
+def test_networks_to_be_loaded_cost_no_memory():
+    net = build(lambda: nn.Conv2d(3, 3, 3), fresh=False)
+    assert net.weight.is_meta
+
+
+@pytest.mark.parametrize("make, flag", [(lambda: define_G(3, 3, 4, "globel"), "--netG"),
+                                        (lambda: define_G(3, 3, 4, "global", norm="grup"), "--norm")])
+def test_unknown_kinds_are_refused_by_flag(make, flag):
+    with pytest.raises(UserError, match=flag):
+        make()

@@ -1,0 +1,285 @@
+"""Flags: where a value comes from, what is refused, what is remembered."""
+import json
+
+import pytest
+
+from options import saved
+from options.base_options import SAMPLE_FACES, BaseOptions
+from options.flags import INF
+from options.test_options import TestOptions
+from options.train_options import TrainOptions
+from tests.conftest import GOLDEN, ROOT, call, options
+from util.errors import UserError
+
+FLAGS = GOLDEN.parent / "acceptance" / "flags.json"
+
+
+@pytest.fixture
+def spot(tmp_path, monkeypatch):
+    """An empty working directory with an empty data root in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    return tmp_path
+
+
+def experiment(spot, name="faces", weights=True, **values):
+    """A folder that holds an experiment's opt.json (values over a parse of nothing), and perhaps weights."""
+    opt = options(["--name", name, "--dataroot", "data", *[w for k, v in values.items() for w in word(k, v)]])
+    (spot / "checkpoints" / name).mkdir(parents=True)
+    saved.write(opt)
+    if weights:
+        (spot / "checkpoints" / name / "latest_net_G.pth").write_bytes(b"")
+    return spot / "checkpoints" / name
+
+
+def word(flag, value):
+    return [] if value is False else [f"--{flag}"] if value is True else [f"--{flag}", str(value)]
+
+
+# where values come from
+
+def test_command_line_over_dataset_json_over_default(spot):
+    (spot / "data" / "dataset.json").write_text(json.dumps({"label_nc": 7, "defaults": {"loadSize": 64, "no_flip": True}}))
+    opt = options(["--name", "x", "--dataroot", "data"])
+    assert (opt.label_nc, opt.loadSize, opt.no_flip, opt.fineSize) == (7, 64, True, 512)
+    assert (opt.sources["label_nc"], opt.sources["fineSize"]) == ("dataset.json", "default")
+    opt = options(["--name", "x", "--dataroot", "data", "--label_nc", "9", "--loadSize", "32"])
+    assert (opt.label_nc, opt.loadSize, opt.sources["loadSize"]) == (9, 32, "command line")
+
+
+def test_the_default_typed_is_still_the_users_word(spot):
+    (spot / "data" / "dataset.json").write_text(json.dumps({"defaults": {"loadSize": 64}}))
+    assert options(["--name", "x", "--dataroot", "data", "--loadSize", "1024"]).loadSize == 1024
+
+
+def test_a_data_root_cannot_choose_devices_or_names(spot):
+    (spot / "data" / "dataset.json").write_text(json.dumps({"defaults": {"name": "evil", "checkpoints_dir": "/",
+                                                                         "verbose": True}}))
+    opt = options(["--dataroot", "data"])
+    assert (opt.name, opt.checkpoints_dir, opt.verbose) == ("label2city", "./checkpoints", False)
+
+
+def test_test_takes_over_what_shapes_networks_and_data(spot):
+    experiment(spot, ngf=8, netG="local", label_feat=True, loadSize=64, no_flip=True, niter=3, norm="batch",
+               resize_or_crop="scale_width_and_crop", fineSize=32)
+    opt = options(["--name", "faces"], "test")
+    assert (opt.ngf, opt.netG, opt.label_feat, opt.loadSize, opt.norm) == (8, "local", True, 64, "batch")
+    assert opt.resize_or_crop == "scale_width", "whole pictures are drawn"
+    assert opt.sources["ngf"] == "opt.json" and opt.phase == "test"
+    assert options(["--name", "faces", "--loadSize", "96"], "test").loadSize == 96
+    opt = options(["--name", "faces"], "encode")
+    assert (opt.ngf, opt.loadSize, opt.phase) == (8, 64, "train")
+
+
+def test_opt_json_beats_dataset_json(spot):
+    experiment(spot, label_nc=5)
+    (spot / "data" / "dataset.json").write_text(json.dumps({"label_nc": 7}))
+    assert options(["--name", "faces"], "test").label_nc == 5
+
+
+def test_resume_takes_over_everything_but_what_belongs_to_the_call(spot):
+    experiment(spot, niter=3, lr=0.01, pool_size=4, batchSize=2, verbose=True, seed=5)
+    opt = options(["--name", "faces", "--continue_train", "--niter", "9"])
+    assert (opt.niter, opt.lr, opt.pool_size, opt.batchSize, opt.seed) == (9, 0.01, 4, 2, 5)
+    assert opt.verbose is False
+    assert options(["--name", "faces"]).niter == 100, "a new run starts from the defaults"
+
+
+def test_encode_can_read_the_record_of_other_weights(spot):
+    experiment(spot, "other", ngf=8, label_feat=True)
+    opt = options(["--name", "new", "--load_pretrain", "checkpoints/other", "--dataroot", "data"], "encode")
+    assert opt.ngf == 8 and opt.name == "new"
+
+
+def test_no_record_means_the_command_line_describes_the_weights(spot):
+    opt = options(["--name", "copied", "--dataroot", "data", "--ngf", "8"], "test")
+    assert opt.ngf == 8 and opt.saved == {}
+
+
+@pytest.mark.parametrize("flag, value", [("ngf", 16), ("netG", "local"), ("norm", "batch"), ("label_nc", 9),
+                                         ("label_feat", True),
+                                         ("no_instance", True), ("use_dropout", True), ("n_downsample_global", 2),
+                                         ("feat_num", 5), ("output_nc", 1), ("upsample", "resize")])
+@pytest.mark.parametrize("role", ["test", "train"])
+def test_a_contradicted_architecture_is_refused(spot, flag, value, role):
+    experiment(spot, ngf=8)
+    argv = ["--name", "faces", *word(flag, value), *(["--continue_train"] if role == "train" else [])]
+    with pytest.raises(UserError, match=f"--{flag} {value}: .*opt.json"):
+        options(argv, role)
+
+
+def test_saying_the_same_again_is_no_contradiction(spot):
+    experiment(spot, ngf=8, label_feat=True)
+    assert options(["--name", "faces", "--ngf", "8", "--label_feat"], "test").ngf == 8
+
+
+def test_sample_faces_stand_in_for_missing_data(spot, capsys):
+    opt = TrainOptions().parse(["--gpu_ids", "-1"])
+    assert opt.dataroot.rstrip("/").endswith("sample_faces") and opt.label_nc == 19
+    lines = [line for line in capsys.readouterr().out.splitlines() if "sample faces" in line and "dataroot" in line]
+    assert len([line for line in lines if line.startswith("No --dataroot")]) == 1
+    assert SAMPLE_FACES.is_dir()
+    (spot / "datasets" / "cityscapes").mkdir(parents=True)
+    assert TrainOptions().parse(["--gpu_ids", "-1"]).dataroot == "./datasets/cityscapes/"
+
+
+# the experiment that --name leaves open
+
+def test_name_left_out_is_label2city_else_the_one_trained_last(spot, capsys):
+    import os
+    for i, name in enumerate(("old", "new", "copied")):
+        folder = experiment(spot, name, label_feat=True)
+        if name != "copied":
+            (folder / "iter.txt").write_text("1\n0\n")
+            os.utime(folder / "iter.txt", (1000 + i, 1000 + i))
+    assert options([], "test").name == "new", "trained last; copied weights count only where nothing was trained"
+    assert TestOptions().parse([]).name == "new"
+    assert "new" in capsys.readouterr().out
+    experiment(spot, "label2city", label_feat=True)
+    assert options([], "encode").name == "label2city"
+
+
+def test_name_left_out_with_nothing_trained_is_refused(spot):
+    with pytest.raises(UserError, match="--name"):
+        options(["--dataroot", "data"], "test")
+
+
+def test_a_mistyped_flag_is_named_before_a_missing_experiment(spot):
+    with pytest.raises(UserError, match="--nname"):
+        options(["--nname", "x"], "test")
+
+
+# what parsing gives
+
+def test_options_are_read_only(spot):
+    opt = options(["--name", "x", "--dataroot", "data"])
+    with pytest.raises(AttributeError):
+        opt.ngf = 3
+    changed = opt.replace(ngf=3)
+    assert (changed.ngf, opt.ngf) == (3, 64) and changed.flags()["ngf"] == 3
+
+
+def test_record_holds_every_flag_and_comes_back_equal(spot):
+    folder = experiment(spot, ngf=8, lr=0.1, label_feat=True, max_dataset_size=4)
+    record = json.loads((folder / "opt.json").read_text())
+    opt = options(["--name", "faces", "--dataroot", "data", "--ngf", "8", "--lr", "0.1", "--label_feat", "--max_dataset_size",
+                   "4"])
+    assert record["options"].keys() == opt.flags().keys()
+    assert record["seed"] == 0 and "--ngf 8" in record["command"] and record["versions"]["torch"]
+    again = options(["--name", "faces", "--continue_train"])
+    assert {k: v for k, v in again.flags().items() if k != "continue_train"} == \
+        {k: v for k, v in opt.flags().items() if k != "continue_train"}
+    text = (folder / "opt.txt").read_text()
+    assert "ngf: 8" in text and "label_feat: True" in text
+
+
+def test_debug_runs_short_and_shows_everything(spot):
+    opt = options(["--name", "x", "--dataroot", "data", "--debug", "--niter", "50"])
+    assert (opt.niter, opt.niter_decay, opt.max_dataset_size, opt.display_freq, opt.print_freq) == (1, 0, 10, 1, 1)
+
+
+def test_a_debug_run_can_be_extended_as_the_script_says(spot):
+    experiment(spot, debug=True)
+    assert options(["--name", "faces", "--continue_train", "--niter", "3"]).niter == 3
+
+
+def test_encoding_and_testing_neither_shuffle_nor_mirror(spot):
+    for role in ("encode", "test"):
+        opt = options(["--name", "x", "--dataroot", "data", "--label_feat"], role)
+        assert opt.serial_batches and opt.no_flip
+
+
+def test_gpu_ids_become_a_list(spot, monkeypatch):
+    import torch
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    for text, ids in (("2", [2]), ("0,2", [0]), ("-1", [])):  # only training is spread over devices
+        opt = options(["--name", "x", "--dataroot", "data", "--gpu_ids", text], "test")
+        assert opt.gpu_ids == ids
+    with pytest.raises(UserError, match="--gpu_ids 3"):
+        options(["--name", "x", "--dataroot", "data", "--gpu_ids", "3"])
+
+
+def test_several_devices_train_in_as_many_processes(spot, monkeypatch):
+    import torch
+
+    from util import distributed
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    launched = []
+    monkeypatch.setattr(distributed, "launch", launched.append)
+    options(["--name", "x", "--dataroot", "data", "--gpu_ids", "0,2"])
+    assert launched == [2]
+
+
+def test_no_cuda_means_the_cpu_and_one_line_says_so(spot, monkeypatch, capsys):
+    import torch
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert TrainOptions().parse(["--name", "x", "--dataroot", "data"]).gpu_ids == []
+    assert len([line for line in capsys.readouterr().out.splitlines() if "--gpu_ids 0" in line and "CPU" in line]) == 1
+
+
+def test_table_shows_what_is_no_default_and_where_it_came_from(spot, capsys):
+    TrainOptions().parse(["--name", "x", "--dataroot", "data", "--ngf", "8"])
+    out = capsys.readouterr().out
+    assert "ngf: 8  [command line]" in out and "batchSize" not in out
+    TrainOptions().parse(["--name", "x", "--dataroot", "data", "--verbose"])
+    assert "batchSize: 1  [default]" in capsys.readouterr().out
+
+
+def test_dataset_size_may_be_unlimited(spot):
+    assert options(["--name", "x", "--dataroot", "data", "--max_dataset_size", "inf"]).max_dataset_size == INF
+
+
+# every flag
+
+def parsers(role):
+    options_class = TestOptions if role == "test" else TrainOptions
+    return options_class()._full_parser(BaseOptions("x")._first_phase([]), {})
+
+
+@pytest.mark.parametrize("role", ["train", "test"])
+def test_every_number_refuses_what_is_none(role, spot):
+    for dest, action in parsers(role).flags().items():
+        if type(action.default) not in (int, float):
+            continue
+        for text in ("nan", "-inf", "1e999x", "", "two"):
+            with pytest.raises(UserError, match=f"--{dest}"):
+                options(["--name", "x", "--dataroot", "data", f"{action.option_strings[0]}={text}"], role)
+
+
+@pytest.mark.parametrize("role", ["train", "test"])
+def test_every_flag_says_what_it_does(role):
+    for dest, action in parsers(role).flags().items():
+        assert action.help and len(action.help) > 10, dest
+        assert action.option_strings == [f"--{dest}"]
+
+
+@pytest.mark.skipif(not FLAGS.is_file(), reason="the reference's table is not here")
+@pytest.mark.parametrize("role", ["train", "test"])
+def test_reference_flags_keep_their_defaults(role):
+    known = parsers(role).flags()
+    for flag, entry in json.loads(FLAGS.read_text())[role].items():
+        default = known[flag[2:]].default
+        wanted = entry["default"]
+        assert (default or None) == (wanted or None) or float(default) == float(wanted), flag
+
+
+@pytest.mark.parametrize("role", ["train", "test"])
+def test_every_flag_is_read_somewhere(role):
+    """A flag that no file but the parsers reads does nothing."""
+    files = list(ROOT.glob("*.py")) + [p for d in ("options", "data", "models", "util") for p in (ROOT / d).rglob("*.py")]
+    text = "\n".join(p.read_text() for p in files)
+    unread = [dest for dest in parsers(role).flags()
+              if not any(form in text for form in (f"opt.{dest}", f'"{dest}",', f'values["{dest}"]', f"first.{dest}"))]
+    assert unread == []
+
+
+def test_help_says_what_applies():
+    done = call("train", "--help")
+    assert done.status == 0 and "--ngf" in done.out and "--serial_batches" in done.out and "--how_many" not in done.out
+
+
+def test_flags_are_not_abbreviated(spot):
+    with pytest.raises(UserError, match="--nit"):
+        options(["--name", "x", "--dataroot", "data", "--nit", "3"])
