@@ -1,8 +1,7 @@
 """Write each training photo's feature map as a picture, for --load_features at twice the size."""
 from pathlib import Path
 
-from torch.nn.functional import interpolate
-
+import startup  # noqa: F401 - before torch
 from data.data_loader import CreateDataLoader
 from models.models import create_model
 from options.train_options import TrainOptions
@@ -20,7 +19,7 @@ def main():
     folder = Path(opt.dataroot) / f"{loader.dataset.phase}_feat"
     with Progress(len(loader)) as progress:
         for batch in loader.load_data():
-            maps = interpolate(model.feature_map(batch), scale_factor=2, mode="nearest")
+            maps = model.feature_map(batch).repeat_interleave(2, 2).repeat_interleave(2, 3)
             for name, feature_map in zip(batch["name"], maps):
                 path = folder / f"{name}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)

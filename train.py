@@ -3,8 +3,7 @@ import shlex
 import sys
 import time
 
-import torch
-
+import startup  # noqa: F401 - before torch
 from data.data_loader import CreateDataLoader
 from models.base_model import Diverged
 from models.models import create_model
@@ -45,7 +44,7 @@ def begin(opt, checkpoint, model, epoch_size) -> Position:
     if distributed.is_main():
         saved.write(opt.replace(notes=tuple(model.notes)))
     else:
-        torch.manual_seed(opt.seed + distributed.rank())  # dropout and noise differ between shares of a batch
+        distributed.seed_share(opt.seed)
     return position
 
 

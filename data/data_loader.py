@@ -97,6 +97,11 @@ class _Guarded(torch.utils.data.Dataset):
 def _start_worker(_):
     # Ctrl-C reaches the whole process group; the main process decides when to stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _ignore_once)  # so does the SIGTERM of some schedulers
+
+
+def _ignore_once(number, frame):
+    signal.signal(number, signal.SIG_DFL)
 
 
 def collate(items: list):

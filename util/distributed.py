@@ -58,6 +58,11 @@ def barrier() -> None:
         dist.barrier()
 
 
+def seed_share(seed: int) -> None:
+    """Let dropout and noise differ between the shares of a batch."""
+    torch.manual_seed(seed + rank())
+
+
 def any_of(value: int, device) -> int:
     """The largest `value` over all processes: an interruption of one stops all, after the same step."""
     if not dist.is_initialized():
