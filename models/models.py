@@ -5,7 +5,7 @@ import importlib
 
 from util.errors import UserError
 
-MODELS = {"pix2pixHD": "models.pix2pixHD_model:Pix2PixHDModel"}
+MODELS = {"pix2pixHD": "models.pix2pixHD_model:Pix2PixHDModel", "parsing": "models.parsing_model:ParsingModel"}
 
 
 def model_class(name: str):

@@ -9,11 +9,56 @@ _RESTARTS, _ROUNDS = 10, 100
 SMALLEST = 0.5  # regions below half of 1/32 of the picture say little about a style
 
 
-def collect(rows: list[dict[int, np.ndarray]], labels, columns: int) -> dict[int, np.ndarray]:
-    """Stack the rows of all pictures by class. -> {class: (n, columns)}, n may be 0 for the classes in `labels`."""
-    classes = sorted({*labels, *(label for picture in rows for label in picture)})
-    empty = [np.zeros((0, columns))]
-    return {label: np.concatenate(empty + [picture[label] for picture in rows if label in picture]) for label in classes}
+class FeatureTable:
+    """The rows of many pictures by class: (n, columns) each, and which picture each row is of.
+
+    Buffers double when full, so that 30,000 pictures cost their numbers (about 40 bytes a row) and little more.
+    """
+
+    def __init__(self, labels, columns: int):
+        """
+        Args:
+            labels: classes that are listed even where no picture has them.     columns: of a row.
+        """
+        self.columns, self.names = columns, []
+        self._rows: dict[int, np.ndarray] = {int(label): np.empty((0, columns)) for label in labels}
+        self._pictures: dict[int, np.ndarray] = {label: np.empty(0, np.int32) for label in self._rows}
+        self._count = dict.fromkeys(self._rows, 0)
+
+    def add(self, names: list[str], tables: list[dict[int, np.ndarray]]) -> None:
+        """Append pictures: the name of each, and its {class: (n, columns)}."""
+        for name, table in zip(names, tables, strict=True):
+            for label, rows in table.items():
+                self._append(int(label), rows, len(self.names))
+            self.names.append(name)
+
+    def _append(self, label, rows, picture):
+        count = self._count.get(label, 0)
+        need = count + len(rows)
+        if label not in self._rows or need > len(self._rows[label]):
+            size = max(16, 2 * need)
+            for store, empty in ((self._rows, np.empty((size, self.columns))), (self._pictures, np.empty(size, np.int32))):
+                empty[:count] = store.get(label, empty[:0])[:count]
+                store[label] = empty
+        self._rows[label][count:need], self._pictures[label][count:need] = rows, picture
+        self._count[label] = need
+
+    @property
+    def labels(self) -> list[int]:
+        """The classes, in order."""
+        return sorted(self._rows)
+
+    def rows(self, label: int) -> np.ndarray:
+        """(n, columns) float64 of a class, in the order of the pictures; n may be 0."""
+        return self._rows[label][:self._count[label]]
+
+    def pictures(self, label: int) -> np.ndarray:
+        """(n,) int32: the picture of each of these rows, counted from 0."""
+        return self._pictures[label][:self._count[label]]
+
+    def as_dict(self) -> dict[int, np.ndarray]:
+        """{class: (n, columns)}, as features.npy holds it."""
+        return {label: self.rows(label) for label in self.labels}
 
 
 def cluster(features: dict[int, np.ndarray], n_clusters: int, seed: int) -> dict[int, np.ndarray]:
@@ -22,16 +67,20 @@ def cluster(features: dict[int, np.ndarray], n_clusters: int, seed: int) -> dict
     k = min(n_clusters, rows of regions large enough); a class without any is left out. The same rows and seed give the
     same centres.
     """
-    centres = {}
-    for label, rows in features.items():
-        points = rows[rows[:, -1] > SMALLEST, :-1]
-        if len(points):
-            centres[label] = k_means(points, min(len(points), n_clusters), np.random.default_rng((seed, label)))
-    return centres
+    large = {label: rows[rows[:, -1] > SMALLEST, :-1] for label, rows in features.items()}
+    return {label: class_centres(points, n_clusters, seed, label) for label, points in large.items() if len(points)}
+
+
+def class_centres(points: np.ndarray, n_clusters: int, seed: int, label: int) -> np.ndarray:
+    """The styles of one class: (n, d) -> (min(n, n_clusters), d). Its random numbers are its own, whatever the others do."""
+    return k_means(points, min(len(points), n_clusters), np.random.default_rng((seed, label)))
 
 
 def k_means(points: np.ndarray, k: int, random: np.random.Generator) -> np.ndarray:
-    """(n, d) -> (k, d) centres: the best of several k-means++ starts, the fullest cluster first."""
+    """(n, d) -> (k, d) centres: the best of several k-means++ starts, the fullest cluster first.
+
+    Arthur and Vassilvitskii 2007 for the starts; Lloyd's rounds until nothing moves.
+    """
     from scipy.cluster.vq import kmeans2
     if len(points) <= k:
         return points.copy()
@@ -39,8 +88,27 @@ def k_means(points: np.ndarray, k: int, random: np.random.Generator) -> np.ndarr
     for _ in range(_RESTARTS):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an empty cluster, where points coincide, keeps its centre
-            centres, nearest = kmeans2(points, k, iter=_ROUNDS, minit="++", missing="warn", rng=random)
-        spread = ((points - centres[nearest]) ** 2).sum()
+            start, _ = kmeans2(points, k, iter=1, minit="++", missing="warn", rng=random)
+        centres, nearest, spread = _settle(points, start)
         if spread < least:
             best, least = centres[np.argsort(-np.bincount(nearest, minlength=k), kind="stable")], spread
     return best
+
+
+def _settle(points, centres):
+    """Lloyd's rounds until no point changes its centre: (centres, each point's centre, sum of squared distances)."""
+    before = None
+    for _ in range(_ROUNDS):
+        nearest, distance = nearest_centre(points, centres)
+        if before is not None and np.array_equal(nearest, before):
+            break
+        before, counts = nearest, np.bincount(nearest, minlength=len(centres))
+        sums = np.stack([np.bincount(nearest, weights=column, minlength=len(centres)) for column in points.T], 1)
+        centres = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)
+    return centres, nearest, float((distance ** 2).sum())
+
+
+def nearest_centre(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, d), (k, d) -> each point's centre (n,) int, and its distance to it (n,)."""
+    from scipy.cluster.vq import vq
+    return vq(points, centres, check_finite=False)

@@ -1,0 +1,148 @@
+"""A trained face parser, for programs: photos in, label maps out."""
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from data.dataset_spec import FILE_NAME, DatasetSpec, face_spec
+from models import weights
+from models.networks import build
+from models.networks.bisenet import BiSeNet, imagenet_colors
+from util.checkpoint import STATE, finish_commit, read_tensors
+from util.device import autocast, available_gpu_ids, device_of, parse_gpu_ids
+from util.errors import UserError
+from util.files import read_json
+
+PUBLISHED = ("published are 79999_iter.pth of https://github.com/zllrunning/face-parsing.PyTorch (its README links the "
+             "file and its terms hold; CelebAMask-HQ, on which they were trained, is for non-commercial research); your own "
+             "come from: python train.py --model parsing --dataroot DATAROOT --name NAME")
+PUBLISHED_SCHEME, PUBLISHED_SIZE = "face-parsing", 512
+
+
+class FaceParser:
+    """Parses batches of photos. spec: names and numbering of its classes. size: the side it was trained at, in pixels."""
+
+    def __init__(self, net: torch.nn.Module, spec: DatasetSpec, size: int, device: torch.device, precision: str = "fp32"):
+        self.net = net.to(device).eval().requires_grad_(False)
+        if precision != "fp32":  # half precision is made for this order of memory: several times the speed
+            self.net = self.net.to(memory_format=torch.channels_last)
+        self.spec, self.size, self.device, self.precision = spec, size, device, precision
+
+    @classmethod
+    def load(cls, checkpoint, gpu_ids: str = "-1", precision: str = "fp32") -> FaceParser:
+        """A parser from an experiment's folder (its latest_net_P.pth) or from a .pth file of BiSeNet's weights.
+
+        Raises UserError naming what is missing or does not fit; where weights are missing it says where to get them.
+        """
+        path = Path(checkpoint)
+        folder = path if path.is_dir() else path.parent
+        if path.is_dir():
+            finish_commit(path)
+            path = path / "latest_net_P.pth"
+        if not path.is_file():
+            raise UserError(f"{path}: there are no weights of a face parser; {PUBLISHED}")
+        ids, line = available_gpu_ids(parse_gpu_ids(gpu_ids))
+        if line:
+            print(line)
+        net, classes = _network(path)
+        trained_here = path.name.endswith("_net_P.pth")
+        spec = trained_spec(folder) if trained_here else DatasetSpec()
+        return cls(net, named_spec(spec, classes, path), _size(folder) if trained_here else PUBLISHED_SIZE, device_of(ids),
+                   "bf16" if precision == "fp16" and not ids else precision)
+
+    @torch.no_grad()
+    def __call__(self, photos: torch.Tensor, smooth: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, 3, H, W) uint8 -> label maps (N, H, W) uint8 (int32 from 256 classes up), and float32 (N, H, W), the
+        probability of the class that was chosen.
+
+        The network sees the photos with the side it was trained at. smooth: deviation in pixels of a Gaussian over
+        the probabilities, which takes specks and ragged borders away; 0: none.
+        """
+        photos = photos.to(self.device).float() / 127.5 - 1
+        size = photos.shape[2:]
+        scaled = _resized(photos, tuple(max(1, round(side * self.size / min(size))) for side in size))
+        with autocast(self.device, self.precision):
+            scores = self.net(imagenet_colors(scaled), auxiliary=False)[0]
+        if scores.shape[2:] != size:
+            scores = F.interpolate(scores, size, mode="bilinear", align_corners=False)
+        chances = _blurred(scores.softmax(1), smooth) if smooth > 0 else scores.softmax(1)
+        confidence, label = chances.max(1)
+        return label.to(torch.uint8 if scores.shape[1] <= 256 else torch.int32).cpu(), confidence.cpu()
+
+
+def trained_spec(folder) -> DatasetSpec:
+    """What is known of the classes that the parser in an experiment's folder tells apart; empty where nothing is.
+
+    Looked for in dataset.json beside the weights, in the state of the training, and in the data it was trained on.
+    """
+    folder = Path(folder)
+    if (folder / FILE_NAME).is_file():
+        return DatasetSpec.read(folder)
+    state = folder / STATE
+    if state.is_file():
+        extra = read_tensors(state, mmap=True).get("model", {}).get("extra", {})
+        if isinstance(extra, dict) and extra.get("data"):
+            return DatasetSpec.from_dict(extra["data"], str(state))
+    dataroot = _options(folder).get("dataroot")
+    return DatasetSpec.read(dataroot) if dataroot else DatasetSpec()
+
+
+def _network(path: Path):
+    """The network in a file, and how many classes it tells apart."""
+    state = read_tensors(path, mmap=True)
+    last = state.get("conv_out.conv_out.weight", state.get("module.conv_out.conv_out.weight"))
+    if not torch.is_tensor(last):
+        raise UserError(f"{path}: holds no face parser (a BiSeNet with a layer conv_out); {PUBLISHED}")
+    net = build(lambda: BiSeNet(len(last)), fresh=False)
+    weights.load(net, "P", path, partial=False, hint=lambda *_: "it must be a BiSeNet as face-parsing.PyTorch has it")
+    return net, len(last)
+
+
+def named_spec(spec: DatasetSpec, classes: int, path: Path) -> DatasetSpec:
+    """The spec of a parser's classes; that of the published weights, said in a line, where nothing is known.
+
+    spec: as `trained_spec` found it. path: the weights. Raises UserError where it names another number of classes.
+    """
+    if spec.labels and len(spec.labels) != classes:
+        raise UserError(f"{path}: tells {classes} classes apart, but its {FILE_NAME} names {len(spec.labels)}; put the "
+                        f"right {FILE_NAME} beside it")
+    if spec.labels:
+        return spec
+    if spec.label_nc or classes != len(face_spec(PUBLISHED_SCHEME).labels):
+        return dataclasses.replace(spec, label_nc=classes)
+    print(f"{path}: nothing says how its classes are numbered: taken as '{PUBLISHED_SCHEME}', which the published weights "
+          f"follow (a {FILE_NAME} beside it would say otherwise)")
+    return face_spec(PUBLISHED_SCHEME)
+
+
+def _options(folder: Path) -> dict:
+    raw = read_json(folder / "opt.json") if (folder / "opt.json").is_file() else {}
+    options = raw.get("options", {}) if isinstance(raw, dict) else {}
+    return options if isinstance(options, dict) else {}
+
+
+def _size(folder: Path) -> int:
+    """The side of the pictures that a training saw."""
+    size = _options(folder).get("loadSize")
+    return size if isinstance(size, int) and size > 0 else PUBLISHED_SIZE
+
+
+def _resized(photos: torch.Tensor, size) -> torch.Tensor:
+    """Bicubic, as training resamples its photos."""
+    if tuple(photos.shape[2:]) == tuple(size):
+        return photos
+    return F.interpolate(photos, size, mode="bicubic", align_corners=False, antialias=True).clamp_(-1, 1)
+
+
+def _blurred(chances: torch.Tensor, deviation: float) -> torch.Tensor:
+    """A Gaussian over (N, C, H, W), the border repeated."""
+    reach = max(1, round(3 * deviation))
+    x = torch.arange(-reach, reach + 1, device=chances.device, dtype=chances.dtype)
+    kernel = torch.exp(-x ** 2 / (2 * deviation ** 2))
+    kernel = (kernel / kernel.sum()).expand(chances.shape[1], 1, 1, -1)
+    for pad, weight in (((reach, reach, 0, 0), kernel), ((0, 0, reach, reach), kernel.transpose(2, 3))):
+        chances = F.conv2d(F.pad(chances, pad, mode="replicate"), weight, groups=chances.shape[1])
+    return chances

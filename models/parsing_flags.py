@@ -1,0 +1,45 @@
+"""The flags of the face parser."""
+from __future__ import annotations
+
+from options.flags import number, whole
+from util.errors import UserError
+
+DEFAULTS = {"lr": 0.01, "label_nc": 19, "loadSize": 512, "batchSize": 4}
+
+
+def add_flags(parser, is_train: bool) -> None:
+    """Defaults of its own for shared flags; for training those of the optimizer and of the augmentation."""
+    known = parser.flags()
+    parser.set_defaults(**{flag: value for flag, value in DEFAULTS.items() if flag in known and
+                           (is_train or flag != "batchSize")})
+    if is_train:
+        _training_flags(parser)
+
+
+def _training_flags(parser):
+    group = parser.add_argument_group("face parser")
+    group.add_argument("--momentum", type=number(0, 1, below=True), default=0.9, help="SGD's momentum")
+    group.add_argument("--weight_decay", type=number(0), default=5e-4, help="of convolutions; norms and biases have none")
+    group.add_argument("--head_lr", type=number(0, above=True), default=10.0, help="the learning rate of fusion and heads, "
+                       "in multiples of --lr")
+    group.add_argument("--warmup", type=whole(0), default=1000, help="steps in which the learning rate rises from a "
+                       "thousandth; after that it falls to zero over all epochs, to the power 0.9")
+    group.add_argument("--resnet_weights", default="", metavar="FILE", help="torchvision's resnet18 state dict to start from "
+                       "(default: torch's cache, else a download)")
+    group.add_argument("--from_scratch", action="store_true", help="start from random weights, not from ImageNet's")
+    group.add_argument("--jitter", type=number(0, 1, below=True), default=0.4, help="brightness, contrast and saturation "
+                       "change by up to this share; 0: not at all")
+    group.add_argument("--zoom", type=number(0, 1, below=True), default=0.25, help="pictures grow and shrink by up to this "
+                       "share; 0: not at all")
+    group.add_argument("--turn", type=number(0, 180), default=10.0, help="pictures turn by up to this many degrees")
+
+
+def check(opt) -> None:
+    """Combinations that cannot be meant. Raises UserError naming the flags and what conflicts."""
+    if opt.label_nc < 2:
+        raise UserError(f"--label_nc {opt.label_nc}: a parser tells two classes apart at least; a face has 19")
+    if opt.role == "encode":
+        raise UserError("--model parsing: it makes label maps from photos and has no features to encode; choose a model "
+                        "with an encoder")
+    if opt.role == "train" and opt.from_scratch and opt.resnet_weights:
+        raise UserError("--from_scratch and --resnet_weights: start from random weights or from a file; give one of the two")

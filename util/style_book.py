@@ -1,0 +1,127 @@
+"""styles.json: what encode_features.py found of each class, for people, for the style sheet and for test.py."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from util.clusters import SMALLEST, FeatureTable, class_centres, nearest_centre
+from util.errors import UserError
+from util.files import read_json, write_json
+
+FILE_NAME = "styles.json"
+_REMEDY = "make it again with encode_features.py"
+
+
+@dataclass(frozen=True)
+class ClassStyles:
+    """The styles of one class.
+
+    centres: (k, d), the fullest first; their index is the number that --style takes. shares, spreads: (k,) each, the share
+    of the class's regions and their root mean square distance from the centre. nearest: the k pictures nearest to them.
+    regions: how many regions were encoded. small: whether all of them are so small that the clusters' file leaves the
+    class out. mean: (d,). gaussian: (mean (d,), covariance (d, d)) of a VAE's mu, else None.
+    """
+
+    label: int
+    name: str
+    centres: np.ndarray
+    shares: np.ndarray
+    spreads: np.ndarray
+    nearest: list[str]
+    regions: int
+    small: bool
+    gaussian: tuple[np.ndarray, np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class StyleBook:
+    """The styles of all classes that occur. clusters: the name of the clusters' file that belongs to it."""
+
+    clusters: str
+    feat_num: int
+    classes: dict[int, ClassStyles] = field(default_factory=dict)
+
+    @classmethod
+    def find(cls, table: FeatureTable, clusters: str, n_clusters: int, seed: int, name_of, gaussians: bool) -> StyleBook:
+        """Cluster a table of rows (features, then size).
+
+        name_of: function from a class's id to its name. gaussians: also fit each class's Gaussian, for a VAE.
+        A class whose regions are all too small for the clusters' file is clustered over all of them: its styles can be
+        looked at and chosen like the others'.
+        """
+        classes = {}
+        for label in table.labels:
+            rows, pictures = table.rows(label), table.pictures(label)
+            large = rows[:, -1] > SMALLEST
+            used = large if large.any() else np.ones(len(rows), bool)
+            if not len(rows):
+                continue
+            points, names = rows[used, :-1], [table.names[i] for i in pictures[used]]
+            centres = class_centres(points, n_clusters, seed, label)
+            classes[label] = _describe(label, name_of(label), points, names, centres, len(rows), not large.any(), gaussians)
+        return cls(clusters, table.columns - 1, classes)
+
+    def centres(self, small: bool = False) -> dict[int, np.ndarray]:
+        """{class: (k, d)} of the classes that the clusters' file holds; or with `small` of those that it leaves out."""
+        return {label: found.centres for label, found in self.classes.items() if found.small == small}
+
+    def write(self, path) -> None:
+        """Write the book as JSON. The same book gives the same bytes."""
+        write_json(path, {"version": 1, "clusters": self.clusters, "feat_num": self.feat_num,
+                          "classes": {found.name: _plain(found) for found in self.classes.values()}})
+
+    @classmethod
+    def read(cls, path) -> StyleBook:
+        """Read what `write` wrote. Raises UserError naming the file for anything else."""
+        raw = read_json(Path(path))
+        try:
+            feat_num = int(raw["feat_num"])
+            found = [_parse(name, entry, feat_num) for name, entry in raw["classes"].items()]
+            return cls(str(raw["clusters"]), feat_num, {one.label: one for one in found})
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise UserError(f"{path}: is no book of styles ({type(error).__name__}: {error}); {_REMEDY}") from error
+
+
+def _describe(label, name, points, names, centres, regions, small, gaussians) -> ClassStyles:
+    nearest, distance = nearest_centre(points, centres)
+    counts = np.bincount(nearest, minlength=len(centres))
+    squares = np.bincount(nearest, weights=distance ** 2, minlength=len(centres))
+    closest = [names[int(((points - centre) ** 2).sum(1).argmin())] for centre in centres]
+    gaussian = None
+    if gaussians:
+        covariance = np.atleast_2d(np.cov(points.T, bias=True))
+        gaussian = (points.mean(0), covariance)
+    return ClassStyles(label, name, centres, counts / len(points), np.sqrt(squares / np.maximum(counts, 1)), closest, regions,
+                       small, gaussian)
+
+
+def _plain(found: ClassStyles) -> dict:
+    columns = zip(found.shares, found.spreads, found.nearest, found.centres)
+    styles = [{"style": i, "share": round(float(share), 6), "spread": float(spread), "nearest": nearest,
+               "centre": centre.tolist()} for i, (share, spread, nearest, centre) in enumerate(columns)]
+    entry = {"id": found.label, "regions": found.regions, "small": found.small, "styles": styles}
+    if found.gaussian:
+        entry["gaussian"] = {"mean": found.gaussian[0].tolist(), "covariance": found.gaussian[1].tolist()}
+    return entry
+
+
+def _parse(name, entry, feat_num) -> ClassStyles:
+    styles = entry["styles"]
+    centres = _numbers([s["centre"] for s in styles], (len(styles), feat_num))
+    gaussian = None
+    if "gaussian" in entry:
+        gaussian = (_numbers(entry["gaussian"]["mean"], (feat_num,)),
+                    _numbers(entry["gaussian"]["covariance"], (feat_num, feat_num)))
+    return ClassStyles(int(entry["id"]), str(name), centres, _numbers([s["share"] for s in styles], (len(styles),)),
+                       _numbers([s["spread"] for s in styles], (len(styles),)), [str(s["nearest"]) for s in styles],
+                       int(entry["regions"]), bool(entry["small"]), gaussian)
+
+
+def _numbers(values, shape) -> np.ndarray:
+    array = np.array(values, np.float64)
+    if array.shape != shape or not math.isfinite(array.sum()):
+        raise ValueError(f"numbers of shape {array.shape}, not {shape}, or not finite")
+    return array
