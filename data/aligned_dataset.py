@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from data.image_files import image_size, list_images, read_image, read_label
-from data.transforms import Preprocess
+from data.transforms import Augmentation, Preprocess
 from util.errors import UserError, first_few
 
 CHECKED_HEADERS, CHECKED_LABELS = 2000, 200  # what is looked at before the start; the rest when it is its turn
@@ -23,7 +23,8 @@ class AlignedDataset(torch.utils.data.Dataset):
         inst: (1, H, W) integer instance ids; 0 with --no_instance, or where the model takes none
         image: float32 (output_nc, H, W) in [-1, 1]; 0 where there is no photo
         feat: float32 (C, H, W) with --load_features; else 0
-        index: int. path: the label map's file (or the photo's). name: its path in the folder without extension, with '/'.
+        index: int. size: (width, height) of the part that --resize_or_crop pad did not add.
+        path: the label map's file (or the photo's). name: its path in the folder without extension, with '/'.
     The draw of crop and mirroring follows from (seed, epoch, index). Raises UserError naming the file at fault.
     """
 
@@ -37,7 +38,8 @@ class AlignedDataset(torch.utils.data.Dataset):
         self.opt, self.multiple, self.least = opt, model.size_multiple(opt), model.least_side(opt)
         training = opt.role == "train"
         self.preprocess = Preprocess(opt.resize_or_crop, opt.loadSize, opt.fineSize, training and not opt.no_flip,
-                                     model.size_multiple(opt), opt.spec.flip_pairs)
+                                     model.size_multiple(opt), opt.spec.flip_pairs,
+                                     Augmentation(opt.aug_rotate, opt.aug_scale, opt.aug_color) if training else Augmentation())
         self.lead = model.listed_by(opt)  # the role, label or image, whose files are the items
         self.no_instance = getattr(opt, "no_instance", True)  # a model without that flag takes no instance maps
         self.phase = self._choose_phase()
@@ -224,7 +226,7 @@ class AlignedDataset(torch.utils.data.Dataset):
         path = self.files[self.lead][name]
         return {"label": label, "inst": self._instance(name, label, size, draw),
                 "image": self._picture("image", name, size, draw), "feat": self._picture("feat", name, size, draw),
-                "index": index, "path": str(path),
+                "index": index, "size": prep.shown(size), "path": str(path),
                 "name": str(path.relative_to(self.folder(self.lead)).with_suffix("")).replace("\\", "/")}
 
     def _label_source(self, name):
@@ -252,7 +254,7 @@ class AlignedDataset(torch.utils.data.Dataset):
         if path is None or (role == "image" and "image" not in self.needs and self.opt.role != "test"):
             return 0
         channels = self.opt.output_nc if role == "image" else self.opt.feat_num
-        return self.preprocess.image(read_image(path, 1 if channels == 1 else 3), size, draw)
+        return self.preprocess.image(read_image(path, 1 if channels == 1 else 3), size, draw, lit=role == "image")
 
 
 def _spread(items: list, count: int) -> list:

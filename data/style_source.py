@@ -85,12 +85,13 @@ def _read_pair(opt) -> dict:
         wrong = np.unique(ids[(ids >= opt.label_nc) | (ids < 0)]).tolist()
         raise UserError(f"--style_label {opt.style_label}: holds label {first_few(wrong)}, but --label_nc {opt.label_nc} "
                         f"allows 0 to {opt.label_nc - 1}; mend the label map")
-    multiple = model_class(opt.model).size_multiple(opt)
+    model = model_class(opt.model)
+    multiple, least = model.size_multiple(opt), model.least_side(opt)
     prepare = Preprocess(opt.resize_or_crop, opt.loadSize, opt.fineSize, False, multiple)
     width, height = prepare.final(size)
-    if width % multiple or height % multiple:
+    if width % multiple or height % multiple or min(width, height) < least:
         raise UserError(f"--style_label {opt.style_label}: becomes {width}x{height}, but these networks take sides that are "
-                        f"multiples of {multiple}; choose another --loadSize, or --resize_or_crop none")
+                        f"multiples of {multiple}, from {least} up; choose another --loadSize, or --resize_or_crop none")
     draw = prepare.draw(size, np.random.default_rng(opt.seed))
     return {"label": prepare.ids(ids, size, draw)[None], "image": prepare.image(photo, size, draw)[None],
             "name": Path(opt.style_image).stem}

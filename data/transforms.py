@@ -10,21 +10,50 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Draw:
-    """What chance decides for one item: the crop's upper left corner in pixels, and whether it is mirrored."""
+    """What chance decides for one item.
+
+    crop: the crop's upper left corner in pixels. flip: whether it is mirrored. angle: degrees it is turned by, about its
+    middle. zoom: what it is enlarged by. light: factors of brightness, contrast and saturation of the photo.
+    """
 
     crop: tuple[int, int] = (0, 0)
     flip: bool = False
+    angle: float = 0.0
+    zoom: float = 1.0
+    light: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far chance may go: degrees, share of enlargement, share of brightness, contrast and saturation."""
+
+    rotate: float = 0.0
+    scale: float = 0.0
+    color: float = 0.0
+
+    def draw(self, random: np.random.Generator) -> dict:
+        """Values of a Draw; what is switched off draws nothing, so that other draws stay what they were."""
+        values = {}
+        if self.rotate:
+            values["angle"] = float(random.uniform(-self.rotate, self.rotate))
+        if self.scale:
+            values["zoom"] = float(1 + random.uniform(-self.scale, self.scale))
+        if self.color:
+            values["light"] = tuple(float(1 + v) for v in random.uniform(-self.color, self.color, 3))
+        return values
 
 
 class Preprocess:
     """--resize_or_crop, --loadSize, --fineSize and --no_flip as a function of sizes and a random generator.
 
     multiple: with 'none', sides are rounded to this multiple, which is what the generator's halvings ask for.
-    flip_pairs: (left, right) ids that swap in a mirrored label map.
+    flip_pairs: (left, right) ids that swap in a mirrored label map. augmentation: further changes, paired like the rest.
+    'pad' keeps every pixel: the right and lower border are repeated up to the next multiple.
     """
 
     def __init__(self, resize_or_crop: str, load_size: int, fine_size: int, flip: bool, multiple: int = 1,
-                 flip_pairs: tuple = ()):
+                 flip_pairs: tuple = (), augmentation: Augmentation = Augmentation()):  # noqa: B008 - it is frozen
+        self.augmentation = augmentation
         self.mode, self.load_size, self.fine_size = resize_or_crop, load_size, fine_size
         self.flip, self.multiple, self.flip_pairs = flip, multiple, flip_pairs
 
@@ -40,45 +69,77 @@ class Preprocess:
             return tuple(max(self.multiple, int(round(side / self.multiple) * self.multiple)) for side in size)
         return size
 
-    def final(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) of what the network sees."""
+    def shown(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) after cropping, before padding: the part of the result that is of the picture."""
         width, height = self.scaled(size)
         return (min(width, self.fine_size), min(height, self.fine_size)) if "crop" in self.mode else (width, height)
 
-    def draw(self, size: tuple[int, int], random: np.random.Generator) -> Draw:
-        """Decide crop and mirroring for a picture of `size`. Always the same number of draws."""
-        (width, height), (w, h) = self.scaled(size), self.final(size)
-        x, y = int(random.integers(0, width - w + 1)), int(random.integers(0, height - h + 1))
-        return Draw((x, y), self.flip and bool(random.random() < 0.5))
+    def final(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) of what the network sees."""
+        width, height = self.shown(size)
+        if "pad" not in self.mode:
+            return width, height
+        step = self.multiple
+        return tuple(max(2 * step if step > 1 else 1, -(-side // step) * step) for side in (width, height))
 
-    def image(self, image: Image.Image, size: tuple[int, int], draw: Draw) -> torch.Tensor:
-        """A PIL picture ('RGB', 'L' or 'F' in 0..255) -> float32 (C, H, W) in [-1, 1]. size: the label map's."""
-        image = self._cut(_resize(image, self.scaled(size), Image.Resampling.BICUBIC), size, draw)
-        values = np.array(image)
-        values = values[:, :, None] if values.ndim == 2 else values
-        values = values[:, ::-1] if draw.flip else values
+    def draw(self, size: tuple[int, int], random: np.random.Generator) -> Draw:
+        """Decide everything for a picture of `size`."""
+        (width, height), (w, h) = self.scaled(size), self.shown(size)
+        x, y = int(random.integers(0, width - w + 1)), int(random.integers(0, height - h + 1))
+        return Draw((x, y), self.flip and bool(random.random() < 0.5), **self.augmentation.draw(random))
+
+    def image(self, image: Image.Image, size: tuple[int, int], draw: Draw, lit: bool = False) -> torch.Tensor:
+        """A PIL picture ('RGB', 'L' or 'F' in 0..255) -> float32 (C, H, W) in [-1, 1]. size: the label map's.
+
+        lit: the draw's light falls on it; a photo's does, a feature map's does not.
+        """
+        values = np.array(_resize(image, self.scaled(size), Image.Resampling.BICUBIC))
+        values = self._place(values[:, :, None] if values.ndim == 2 else values, size, draw, smooth=True)
         tensor = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1))).float()
-        return tensor.div_(255).clamp_(0, 1).sub_(0.5).div_(0.5)
+        return _lit(tensor.div_(255).clamp_(0, 1), draw.light if lit else Draw.light).sub_(0.5).div_(0.5)
 
     def ids(self, ids: np.ndarray, size: tuple[int, int], draw: Draw, swap: bool = False) -> torch.Tensor:
         """A map of ids (H, W), uint8 or int32 -> the same dtype (1, H, W), nearest neighbour.
 
         swap: mirrored left and right classes change names (label maps; instances only where they are label maps).
         """
-        image = Image.fromarray(ids)
-        image = self._cut(_resize(image, self.scaled(size), Image.Resampling.NEAREST), size, draw)
-        values = np.array(image)
-        if draw.flip:
-            values = values[:, ::-1]
-            if swap and self.flip_pairs:
-                values = swap_ids(values, self.flip_pairs)
+        values = np.array(_resize(Image.fromarray(ids), self.scaled(size), Image.Resampling.NEAREST))
+        values = self._place(values, size, draw, smooth=False)
+        if draw.flip and swap and self.flip_pairs:
+            values = swap_ids(values, self.flip_pairs)
         return torch.from_numpy(np.ascontiguousarray(values))[None]
 
-    def _cut(self, image: Image.Image, size, draw: Draw) -> Image.Image:
-        if "crop" not in self.mode:
-            return image
-        (x, y), (w, h) = draw.crop, self.final(size)
-        return image if image.size == (w, h) else image.crop((x, y, x + w, y + h))
+    def _place(self, values: np.ndarray, size, draw: Draw, smooth: bool) -> np.ndarray:
+        """Turn, crop, mirror and pad a scaled array (H, W) or (H, W, C)."""
+        if draw.angle or draw.zoom != 1:
+            values = _turned(values, draw.angle, draw.zoom, smooth)
+        (x, y), (w, h) = draw.crop, self.shown(size)
+        values = values[y:y + h, x:x + w]
+        values = values[:, ::-1] if draw.flip else values
+        width, height = self.final(size)
+        if (width, height) == (w, h):
+            return values
+        return np.pad(values, [(0, height - h), (0, width - w), (0, 0)][:values.ndim], mode="edge")
+
+
+def _turned(values: np.ndarray, angle: float, zoom: float, smooth: bool) -> np.ndarray:
+    """Turned and enlarged about the middle; what comes in from outside is the mirrored picture, in maps as in photos."""
+    import cv2  # not paid for without augmentation
+    height, width = values.shape[:2]
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, zoom)
+    source = values.astype(np.float32) if values.dtype == np.int32 else values  # exact: ids have at most 24 bits
+    turned = cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_CUBIC if smooth else cv2.INTER_NEAREST,
+                            borderMode=cv2.BORDER_REFLECT_101)
+    return turned.astype(values.dtype).reshape(values.shape)
+
+
+def _lit(image: torch.Tensor, light: tuple[float, float, float]) -> torch.Tensor:
+    """(C, H, W) in [0, 1] with brightness, contrast and saturation multiplied."""
+    if light == (1.0, 1.0, 1.0):
+        return image
+    from torchvision.transforms import functional as F
+    brightness, contrast, saturation = light
+    return F.adjust_saturation(F.adjust_contrast(F.adjust_brightness(image, brightness), contrast), saturation)
 
 
 def _resize(image: Image.Image, size: tuple[int, int], how) -> Image.Image:

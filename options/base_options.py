@@ -240,7 +240,7 @@ def _input_flags(parser):
                        "and, where there are any, <phase>_inst")
     group.add_argument("--dataset_mode", default="aligned", help="which data set: one of data.data_loader.DATASETS")
     group.add_argument("--resize_or_crop", type=resize_or_crop, default="scale_width", help="preprocessing: "
-                       "resize_and_crop, resize, crop, scale_width, scale_width_and_crop or none")
+                       "resize_and_crop, resize, crop, scale_width, scale_width_and_crop, pad or none")
     group.add_argument("--serial_batches", action="store_true", help="take pictures in order, not shuffled")
     group.add_argument("--no_flip", action="store_true", help="do not mirror half of the training pictures")
     group.add_argument("--nThreads", type=whole(0, 512), default=2, help="processes that load data; 0: this one")

@@ -143,7 +143,7 @@ class Repeated(argparse._AppendAction):
 
 def resize_or_crop(text):
     """One of the preprocessings; substrings act, as in pix2pixHD."""
-    if text == "none" or any(word in text for word in ("resize", "scale_width", "crop")):
+    if text == "none" or any(word in text for word in ("resize", "scale_width", "crop", "pad")):
         return text
     raise argparse.ArgumentTypeError(
-        f"must be resize_and_crop, resize, crop, scale_width, scale_width_and_crop or none, not {text[:80]!r}")
+        f"must be resize_and_crop, resize, crop, scale_width, scale_width_and_crop, pad or none, not {text[:80]!r}")

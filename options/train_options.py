@@ -20,6 +20,7 @@ class TrainOptions(BaseOptions):
         parser = super().initialize(parser)
         _display_flags(parser)
         _loop_flags(parser)
+        _augmentation_flags(parser)
         return parser
 
     def finish_values(self, values, sources):
@@ -61,3 +62,11 @@ def _loop_flags(parser):
     group.add_argument("--niter_decay", type=whole(0), default=100, help="epochs in which it falls to zero")
     group.add_argument("--beta1", type=number(0, 1, below=True), default=0.5, help="Adam's momentum")
     group.add_argument("--lr", type=number(0, above=True), default=0.0002, help="Adam's starting learning rate")
+
+
+def _augmentation_flags(parser):
+    group = parser.add_argument_group("augmentation of training pictures, beside mirroring")
+    group.add_argument("--aug_rotate", type=number(0, 180), default=0.0, help="turn by up to this many degrees")
+    group.add_argument("--aug_scale", type=number(0, 0.9), default=0.0, help="enlarge or shrink by up to this share")
+    group.add_argument("--aug_color", type=number(0, 0.9), default=0.0, help="change brightness, contrast and saturation "
+                       "of the photo by up to this share")

@@ -10,7 +10,7 @@ from PIL import Image
 from data.data_loader import CreateDataLoader, collate
 from data.dataset_spec import CELEBAMASK_HQ, FACE_PARSING, DatasetSpec, face_spec, flip_pairs_of
 from data.sampler import EpochSampler
-from data.transforms import Draw, Preprocess, swap_ids
+from data.transforms import Augmentation, Draw, Preprocess, swap_ids
 from tests.conftest import CLASSES, GOLDEN, NETWORK, SIDE, SIZES, label_map, options, picture, same, save, write_root
 from util.errors import UserError
 
@@ -346,3 +346,37 @@ def test_pictures_of_one_batch_have_one_size(tmp_path):
 def test_collate_stacks_tensors_and_lists_the_rest():
     batch = collate([{"a": torch.zeros(1, 2), "b": "x"}, {"a": torch.ones(1, 2), "b": "y"}])
     assert batch["a"].shape == (2, 1, 2) and batch["b"] == ["x", "y"]
+
+
+def test_padding_keeps_every_pixel():
+    prep = Preprocess("pad", 64, 32, True, multiple=16)
+    labels = np.random.default_rng(0).integers(0, 6, (35, 50), dtype=np.uint8)
+    padded = prep.ids(labels, (50, 35), Draw())[0].numpy()
+    assert padded.shape == (48, 64) == prep.final((50, 35))[::-1]
+    assert np.array_equal(padded[:35, :50], labels) and prep.shown((50, 35)) == (50, 35)
+    assert np.array_equal(padded[:35, 50:], np.repeat(labels[:, -1:], 14, 1))
+    mirrored = prep.ids(labels, (50, 35), Draw(flip=True))[0].numpy()
+    assert np.array_equal(mirrored[:35, :50], labels[:, ::-1])
+
+
+def test_augmentation_moves_photo_and_map_alike_and_invents_no_class():
+    prep = Preprocess("resize", 64, 64, False, augmentation=Augmentation(rotate=30, scale=0.3))
+    labels = np.zeros((64, 64), np.uint8)
+    labels[20:40, 12:50] = 5
+    photo = Image.fromarray(np.repeat(labels[:, :, None] * 50, 3, 2))
+    draws = [prep.draw((64, 64), np.random.default_rng(i)) for i in range(8)]
+    assert len({draw.angle for draw in draws}) == 8 and all(abs(draw.angle) <= 30 and 0.7 <= draw.zoom <= 1.3 for draw in draws)
+    for draw in draws:
+        turned = prep.ids(labels, (64, 64), draw)[0].numpy()
+        seen = (prep.image(photo, (64, 64), draw)[0].numpy() + 1) / 2 * 255 > 125
+        assert set(np.unique(turned)) <= {0, 5} and (turned == 5).sum() != (labels == 5).sum()
+        assert np.mean(seen == (turned == 5)) > 0.98
+
+
+def test_light_falls_on_the_photo_alone():
+    prep = Preprocess("resize", 8, 8, False, augmentation=Augmentation(color=0.5))
+    draw = prep.draw((8, 8), np.random.default_rng(3))
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8))
+    assert not torch.equal(prep.image(photo, (8, 8), draw, lit=True), prep.image(photo, (8, 8), draw))
+    assert torch.equal(prep.image(photo, (8, 8), draw), prep.image(photo, (8, 8), Draw()))
+    assert prep.image(photo, (8, 8), draw, lit=True).abs().max() <= 1
