@@ -1,36 +1,64 @@
-"""Encode photos region by region, and cluster what is found into styles."""
+"""Encode photos region by region, cluster what is found into styles, and draw a page of them."""
+import startup  # noqa: F401 - before torch
 from data.data_loader import CreateDataLoader
+from data.grouping import grouped
 from models.models import create_model
 from options import saved
 from options.train_options import TrainOptions
-from util.clusters import cluster, collect
-from util.errors import command_line
+from util.clusters import FeatureTable
+from util.errors import UserError, command_line
 from util.progress import Progress
 from util.safe_pickle import save_dict
+from util.style_book import FILE_NAME, StyleBook
+from util.style_sheet import draw_sheet
+
+AT_ONCE = 16  # pictures, where --batchSize says nothing
 
 
 @command_line
 def main():
-    """Parse, build, encode, cluster."""
+    """Parse, build, encode, cluster, show."""
     opt = TrainOptions(role="encode").parse()
     loader = CreateDataLoader(opt)
     model = create_model(opt)
     folder = saved.experiment_folder(opt)
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    with Progress(len(loader)) as progress:
-        for batch in loader.load_data():
-            rows += model.encode(batch)
-            progress.update(len(batch["path"]))
-    features = collect(rows, range(opt.label_nc), opt.feat_num + 1)
-    save_dict(folder / "features.npy", features)
-    centres = cluster(features, opt.n_clusters, opt.seed)
+    table = encode(opt, loader, model)
+    save_dict(folder / "features.npy", table.as_dict())
     path = folder / f"features_clustered_{opt.n_clusters:03d}.npy"
-    save_dict(path, centres)
+    book = StyleBook.find(table, path.name, opt.n_clusters, opt.seed, opt.spec.name_of, gaussians=opt.use_vae)
+    save_dict(path, book.centres())
+    book.write(folder / FILE_NAME)
     if not (folder / "opt.json").is_file():  # so that test.py knows what these weights are
-        saved.write(opt)
-    print(f"{len(rows)} pictures encoded: {sum(len(c) for c in centres.values())} styles of {len(centres)} classes in {path}")
+        saved.write(opt.replace(**{key: False for key, source in opt.sources.items() if source == "encoding"}))
+    centres = book.centres()
+    print(f"{len(table.names)} pictures encoded: {sum(map(len, centres.values()))} styles of {len(centres)} classes in {path}")
+    if not opt.no_style_sheet:
+        show(model, loader.dataset, table, book, folder)
     return 0
+
+
+def encode(opt, loader, model) -> FeatureTable:
+    """The rows of every picture."""
+    table = FeatureTable(range(opt.label_nc), opt.feat_num + 1)
+    at_once = opt.batchSize if opt.sources["batchSize"] == "command line" else AT_ONCE
+    with Progress(len(loader)) as progress:
+        for batch in grouped(loader.load_data(), at_once):
+            table.add(batch["name"], model.encode(batch))
+            progress.update(len(batch["name"]))
+    return table
+
+
+def show(model, dataset, table, book, folder):
+    """Draw the style sheet, where the generator is at hand; encoding itself does not need one."""
+    try:
+        if not model.load_generator():
+            print("No style sheet: there is no generator beside the encoder")
+            return
+    except UserError as error:
+        print(f"No style sheet: {error}")
+        return
+    print(f"Style sheet: {draw_sheet(model, dataset, table, book, folder / 'styles')}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Draw photos from label maps, and write a page to look at them."""
 from pathlib import Path
 
+import startup  # noqa: F401 - before torch
 from data.data_loader import CreateDataLoader
-from models.models import create_model
+from models.predictor import Predictor
 from options.test_options import TestOptions
 from util.errors import command_line
 from util.result_page import ResultPage, remark_of
@@ -15,30 +16,30 @@ def main():
     """Parse, build, draw."""
     opt = TestOptions().parse()
     loader = CreateDataLoader(opt)
-    model = create_model(opt)
+    predictor = Predictor(opt)
     if opt.export_onnx:
-        model.export_onnx(opt.export_onnx)
+        predictor.model.export_onnx(opt.export_onnx)
         return 0
     folder = Path(opt.results_dir) / opt.name / f"{opt.phase}_{opt.which_epoch}"
     title = f"Experiment = {opt.name}, Phase = {opt.phase}, Epoch = {opt.which_epoch}"
     with ResultPage(folder, title, width=opt.display_winsize) as page:
-        draw(opt, loader, model, page, folder)
+        draw(opt, loader, predictor, page, folder)
     print(f"Page: {folder / 'index.html'}")
     return 0
 
 
-def draw(opt, loader, model, page, folder):
+def draw(opt, loader, predictor, page, folder):
     """Draw every picture asked for, and write the page and metrics.json."""
+    model = predictor.model
     metrics, classes, visualizer = model.new_metrics(), set(), Visualizer(opt)
     for batch in loader.load_data():
-        outputs = model.inference(batch)
+        outputs = predictor.draw(batch)
         for i, name in enumerate(batch["name"]):
             print(f"process image... {batch['path'][i]}")
             visuals = model.result_visuals(batch, outputs, i)
             figures = model.score(metrics, name, batch, visuals, i)
             visualizer.save_images(page, visuals, name, remark_of(figures))
-            if opt.label_nc:
-                classes.update(batch["label"][i].unique().tolist())
+            classes.update(model.shown_classes(batch, outputs, i))
     if len(loader) < len(loader.dataset):
         page.note(stopped_early(opt, len(loader), len(loader.dataset)))
         print(stopped_early(opt, len(loader), len(loader.dataset)))
@@ -48,7 +49,7 @@ def draw(opt, loader, model, page, folder):
         page.set_metrics(metrics.summary())
         metrics.write(folder / "metrics.json")
         summary = metrics.summary()
-        print(", ".join(f"{key} {summary[key]:.3f}" for key in ("region_color_error", "ssim", "psnr") if summary.get(key)))
+        print(", ".join(f"{key} {value:.3f}" for key, value in summary.items() if isinstance(value, float)))
     page.save()
 
 

@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import re
 
+from models import style_flags
 from options.flags import number, whole
-from util.errors import UserError
 
 ARCHITECTURE = {"netG", "ngf", "n_downsample_global", "n_blocks_global", "n_blocks_local", "n_local_enhancers",
                 "no_instance", "instance_feat", "label_feat", "feat_num", "n_downsample_E", "nef", "upsample",
-                "feat_skip", "norm_E"}
+                "feat_skip", "norm_E", "use_vae"}
 ARCHITECTURE_D = {"ndf", "n_layers_D", "num_D", "no_ganFeat_loss", "no_lsgan"}
 
 
@@ -21,10 +21,7 @@ def add_flags(parser, is_train: bool) -> None:
         _loss_flags(parser)
         parser.inherited |= ARCHITECTURE_D
     else:
-        group = parser.add_argument_group("styles")
-        group.add_argument("--use_encoded_image", action="store_true", help="take the features of the test picture itself")
-        group.add_argument("--cluster_path", default="features_clustered_010.npy", help="the experiment's file of styles "
-                           "that encode_features.py wrote")
+        style_flags.add_flags(parser)
 
 
 def _generator_flags(parser):
@@ -52,6 +49,9 @@ def _feature_flags(parser):
     group.add_argument("--n_downsample_E", type=whole(1, 8), default=4, help="halvings in the encoder")
     group.add_argument("--nef", type=whole(1), default=16, help="channels of the encoder's first layer")
     group.add_argument("--n_clusters", type=whole(1), default=10, help="styles a class that encode_features.py finds")
+    group.add_argument("--no_style_sheet", action="store_true", help="encode_features.py draws no page of the styles")
+    group.add_argument("--use_vae", action="store_true", help="the encoder gives a Gaussian for each region, so that new looks "
+                       "can be drawn")
     group.add_argument("--norm_E", choices=("instance", "batch", "none"), default=None, help="the encoder's normalisation "
                        "(default: --norm)")
     group.add_argument("--feat_skip", action="store_true", help="give features a way past every normalisation: from the "
@@ -72,6 +72,11 @@ def _loss_flags(parser):
     group.add_argument("--lambda_pyr", type=number(0), default=0.0, help="weight of a pyramid L1 term, G_Pyr, beside VGG or "
                        "without it")
     group.add_argument("--lambda_gan", type=number(0), default=1.0, help="weight of the generator's adversarial term")
+    group.add_argument("--lambda_kld", type=number(0), default=0.05, help="with --use_vae: weight of the KL term, G_KLD")
+    group.add_argument("--kld_free_bits", type=number(0), default=0.05, help="with --use_vae: nats of a feature's dimension "
+                       "that cost nothing")
+    group.add_argument("--kld_warmup", type=whole(0), default=0, help="with --use_vae: epochs in which --lambda_kld grows from "
+                       "zero to its value")
     group.add_argument("--no_lsgan", action="store_true", help="binary cross-entropy instead of least squares")
     group.add_argument("--pool_size", type=whole(0), default=0, help="earlier pictures shown to the discriminator again")
 
@@ -101,9 +106,17 @@ def check(opt) -> None:
         (opt.role == "encode" and opt.load_features, "--load_features: features that are read from files are not encoded; "
          "leave it out"),
     ]
-    for wrong, message in rules:
-        if wrong:
-            raise UserError(message)
+    style_flags.refuse(rules + _vae_rules(opt, features))
+    if opt.role == "test":
+        style_flags.check(opt, features)
+
+
+def _vae_rules(opt, features):
+    return [
+        (opt.use_vae and not features, "--use_vae: needs --instance_feat or --label_feat, the features that become Gaussians"),
+        (opt.use_vae and opt.load_features, "--use_vae: --load_features reads features from files and has no encoder; give one "
+         "of the two"),
+    ]
 
 
 def describe_generator(state: dict) -> str:
@@ -113,7 +126,7 @@ def describe_generator(state: dict) -> str:
         return ""
     enhancers = len({m[1] for k in state if (m := re.match(r"model(\d+)_1\.", k))})
     width, channels = first.shape[:2]
-    numbers = sorted({int(k.split(".")[1]) for k in state if k.startswith("model.")})
+    numbers = _layer_numbers(state)
     blocks = sum(f"model.{n}.conv_block.1.weight" in state for n in numbers)
     downs = _halvings(state, numbers)
     flags = [f"--netG {'local' if enhancers else 'global'}", f"--ngf {width // 2 ** enhancers}",
@@ -131,11 +144,17 @@ def describe_encoder(state: dict) -> str:
     first = state.get("model.1.weight")
     if first is None or first.ndim != 4:
         return ""
-    numbers = sorted({int(k.split(".")[1]) for k in state if k.startswith("model.")})
+    numbers = _layer_numbers(state)
     last = state.get(f"model.{numbers[-1]}.weight")
     flags = [f"--nef {first.shape[0]}", f"--n_downsample_E {_halvings(state, numbers)}",
              f"--output_nc {first.shape[1]}", *([f"--feat_num {last.shape[0]}"] if last is not None else [])]
+    flags += ["--use_vae"] if "logvar.conv.weight" in state else []
     return f"its shapes say {' '.join(flags + _shared_flags(state))}"
+
+
+def _layer_numbers(state) -> list[int]:
+    """The places of the layers of `model`, in order."""
+    return sorted({int(m[1]) for k in state if (m := re.match(r"model\.(\d+)\.", k))})
 
 
 def _halvings(state, numbers) -> int:

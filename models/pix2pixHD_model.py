@@ -4,17 +4,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from models import pix2pixHD_flags as flags
+from models import style_flags, weights
 from models.base_model import BaseModel
 from models.losses.feature_matching import FeatureMatchingLoss
 from models.losses.gan import GANLoss
+from models.losses.kl import KLLoss, reparameterize
 from models.losses.perceptual import VGG_WEIGHTS, PyramidLoss, VGGLoss
-from models.networks import MultiscaleDiscriminator, generator
+from models.networks import MultiscaleDiscriminator, build, generator
 from models.regions import Regions, edges, one_hot
-from util.errors import UserError
+from models.styled_drawing import StyledDrawing
 from util.image_pool import ImagePool
 from util.util import tensor2im, tensor2label
 
@@ -38,10 +39,11 @@ class Context:
     answers_real: list | None = None
 
 
-class Pix2PixHDModel(BaseModel):
+class Pix2PixHDModel(StyledDrawing, BaseModel):
     """Networks G (generator), D (multiscale discriminator) and E (feature encoder); updates G (with E) and D."""
 
     loss_scale = {"D": 0.5}
+    may_start_fresh = ("D", "E")
 
     @staticmethod
     def modify_commandline_options(parser, is_train):
@@ -56,7 +58,7 @@ class Pix2PixHDModel(BaseModel):
     @staticmethod
     def inputs(opt):
         """Photos to train on or encode; features where they are read from files."""
-        needs_image = opt.role in ("train", "encode") or getattr(opt, "use_encoded_image", False)
+        needs_image = opt.role in ("train", "encode") or opt.use_encoded_image
         return ("image",) * needs_image + ("feat",) * opt.load_features
 
     @staticmethod
@@ -65,38 +67,57 @@ class Pix2PixHDModel(BaseModel):
         deepest = opt.n_downsample_global + (opt.n_local_enhancers if opt.netG == "local" else 0)
         return 2 ** max(deepest, opt.n_downsample_E if opt.instance_feat or opt.label_feat else 0)
 
+    @classmethod
+    def least_side(cls, opt):
+        """As every model; while training the coarsest discriminator, too, needs more than one pixel."""
+        return max(super().least_side(opt), 2 ** (opt.num_D - 1) + 1 if opt.role == "train" else 1)
+
     def __init__(self, opt):
         self.use_features = opt.instance_feat or opt.label_feat
         super().__init__(opt)
         self.frozen: bool | None = None
         if opt.role == "train":
             self._make_losses()
-        self.clusters = None
         if opt.role == "test":
             self._deploy()
-        if opt.role == "test" and self.use_features and not (opt.use_encoded_image or opt.load_features):
-            self.clusters = self._load_clusters()
+            if self.use_features and not opt.load_features:
+                self.find_styles()
 
     # networks
 
     def networks(self):
         """G and D and E to train, G (and E) to draw, E alone to encode."""
-        opt = self.opt
-        condition, features = self._channels()
-        shared = {"norm": opt.norm, "upsample": opt.upsample, "use_dropout": opt.use_dropout}
+        opt, condition = self.opt, self._channels()[0]
         makers = {}
         if opt.role != "encode" and not (opt.role == "test" and (opt.onnx or opt.engine)):
-            makers["G"] = lambda: generator(
-                condition + features, opt.output_nc, opt.ngf, opt.netG, opt.n_downsample_global, opt.n_blocks_global,
-                opt.n_local_enhancers, opt.n_blocks_local, feat_skip=features if opt.feat_skip else 0, **shared)
+            makers["G"] = self._make_generator
         if opt.role == "train":
             makers["D"] = lambda: MultiscaleDiscriminator(condition + opt.output_nc, opt.ndf, opt.n_layers_D, opt.norm,
                                                           opt.no_lsgan, opt.num_D, not opt.no_ganFeat_loss)
-        encodes = opt.role in ("train", "encode") or opt.use_encoded_image
+        encodes = opt.role in ("train", "encode") or opt.use_encoded_image or style_flags.swaps(opt)
         if self.use_features and not opt.load_features and encodes:
             makers["E"] = lambda: generator(opt.output_nc, opt.feat_num, opt.nef, "encoder", opt.n_downsample_E,
-                                            norm=opt.norm_E or opt.norm, upsample=opt.upsample, image_skip=opt.feat_skip)
+                                            norm=opt.norm_E or opt.norm, upsample=opt.upsample, image_skip=opt.feat_skip,
+                                            variational=opt.use_vae)
         return makers
+
+    def _make_generator(self):
+        opt, (condition, features) = self.opt, self._channels()
+        return generator(condition + features, opt.output_nc, opt.ngf, opt.netG, opt.n_downsample_global, opt.n_blocks_global,
+                         opt.n_local_enhancers, opt.n_blocks_local, feat_skip=features if opt.feat_skip else 0, norm=opt.norm,
+                         upsample=opt.upsample, use_dropout=opt.use_dropout)
+
+    def load_generator(self) -> bool:
+        """Bring the generator beside the encoder that is already here; False where there is no such checkpoint."""
+        opt = self.opt
+        folder = Path(opt.load_pretrain) if opt.load_pretrain else Path(opt.checkpoints_dir) / opt.name
+        path = folder / f"{opt.which_epoch}_net_G.pth"
+        if not path.is_file():
+            return False
+        net = build(self._make_generator, fresh=False)
+        weights.load(net, "G", path, False, self.weights_hint, share=True)
+        self.nets["G"] = net.to(self.device).eval().requires_grad_(False)
+        return True
 
     def _channels(self) -> tuple[int, int]:
         """Channels of the generator's input: the condition's and the features'."""
@@ -142,6 +163,7 @@ class Pix2PixHDModel(BaseModel):
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = lr
+        self.kld_weight = opt.lambda_kld * min(1.0, (epoch - 1) / opt.kld_warmup if opt.kld_warmup else 1.0)
         frozen = opt.netG == "local" and epoch <= opt.niter_fix_global
         if self.frozen and not frozen:
             self.optimizers["G"].state.clear()  # as in pix2pixHD, all parts start into the joint phase alike
@@ -164,6 +186,7 @@ class Pix2PixHDModel(BaseModel):
         opt = self.opt
         self.gan_loss = GANLoss(use_lsgan=not opt.no_lsgan)
         self.matching_loss = FeatureMatchingLoss(opt.n_layers_D, opt.num_D)
+        self.kl_loss, self.kld_weight = KLLoss(opt.kld_free_bits), opt.lambda_kld
         self.pool = ImagePool(opt.pool_size)
         self.vgg_loss, self.pyramid_weight = None, opt.lambda_pyr
         self.pyramid_loss = PyramidLoss()
@@ -183,6 +206,10 @@ class Pix2PixHDModel(BaseModel):
 
     def prepare(self, batch):
         """Labels one-hot, edges of instances, photos and features on the device."""
+        self.context = self.context_of(batch)
+
+    def context_of(self, batch) -> Context:
+        """What the losses and the drawing work on; the model itself stays as it is."""
         opt = self.opt
         source = self._to_device(batch["label"])
         condition = one_hot(source, opt.label_nc) if opt.label_nc else source
@@ -190,24 +217,17 @@ class Pix2PixHDModel(BaseModel):
         if instances is not None:
             condition = torch.cat([condition, edges(instances)], 1)
         pooled_over = (source if opt.label_feat else instances) if self.use_features else None
-        self.context = Context(condition, pooled_over, self._to_device(batch["image"]), self._to_device(batch["feat"]), source)
+        return Context(condition, pooled_over, self._to_device(batch["image"]), self._to_device(batch["feat"]), source)
 
     def _to_device(self, value):
         return value.to(self.device, non_blocking=True) if torch.is_tensor(value) else None
 
-    def generate(self, features: torch.Tensor | None) -> torch.Tensor:
-        """The generator's picture for the prepared batch. features: (N, feat_num, H, W) or None."""
-        condition = self.context.condition
+    def generate(self, condition: torch.Tensor, features: torch.Tensor | None) -> torch.Tensor:
+        """The generator's picture. condition: see Context. features: (N, feat_num, H, W) or None."""
         inputs = condition if features is None else torch.cat([condition, features], 1)
         half = any(p.dtype == torch.float16 for p in self.nets["G"].parameters())  # --data_type 16
         with self.autocast():
             return self.nets["G"](inputs.half() if half else inputs).float()
-
-    def encode_image(self, image: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) photos and (N, 1, H, W) ids -> features (N, feat_num, H, W), constant on each region."""
-        with self.autocast():
-            features = self.nets["E"].features(image)
-        return Regions.of(maps).pool(features.float())
 
     def updates(self):
         """G first: it leaves the picture and D's answers, which D's loss uses."""
@@ -216,10 +236,8 @@ class Pix2PixHDModel(BaseModel):
     def loss_G(self):  # noqa: N802 - named after the network
         """Fool D, match its features, resemble the photo."""
         opt, ctx = self.opt, self.context
-        features = ctx.features
-        if self.use_features and features is None:
-            features = self.encode_image(ctx.image, ctx.pooled_over)
-        ctx.fake = self.generate(features)
+        features, divergence = self._training_features(ctx)
+        ctx.fake = self.generate(ctx.condition, features)
         ctx.answers_fake = self._discriminate(ctx.fake)
         ctx.answers_real = self._discriminate(ctx.image)
         terms = {"G_GAN": self.gan_loss(ctx.answers_fake, True) * opt.lambda_gan}
@@ -232,7 +250,20 @@ class Pix2PixHDModel(BaseModel):
             terms["G_Pyr"] = self.pyramid_loss(ctx.fake, ctx.image) * (self.pyramid_weight / sum(VGG_WEIGHTS))
         if opt.lambda_l1:
             terms["G_L1"] = torch.nn.functional.l1_loss(ctx.fake, ctx.image) * opt.lambda_l1
+        if divergence is not None:
+            terms["G_KLD"] = divergence * self.kld_weight
         return terms
+
+    def _training_features(self, ctx):
+        """The painted features of a batch, and the KL divergence of a VAE's Gaussians or None."""
+        if not self.use_features or ctx.features is not None:
+            return ctx.features, None
+        regions = Regions.of(ctx.pooled_over)
+        mu, log_variance = self.posterior(ctx.image, regions)
+        if log_variance is None:
+            return regions.paint(mu), None
+        z = reparameterize(mu, log_variance, torch.randn(mu.shape, device=mu.device).double())
+        return regions.paint(z), self.kl_loss(mu, log_variance, len(ctx.image)).float()
 
     def loss_D(self):  # noqa: N802 - named after the network
         """Tell real pictures from drawn ones. Without a pool D has seen the drawn one already."""
@@ -251,65 +282,6 @@ class Pix2PixHDModel(BaseModel):
 
     # results
 
-    @torch.no_grad()
-    def inference(self, batch):
-        """Draw a batch with the features of its own photos, of files, or of sampled styles."""
-        self.eval()
-        self.prepare(batch)
-        ctx, features = self.context, None
-        if self.use_features:
-            if ctx.features is not None:
-                features = ctx.features
-            elif self.opt.use_encoded_image:
-                features = self.encode_image(ctx.image, ctx.pooled_over)
-            else:
-                features = self.sample_features(ctx.pooled_over, batch["index"])
-        return {"synthesized_image": self.generate(features)}
-
-    def _load_clusters(self):
-        from util.safe_pickle import load_dict
-        path = Path(self.opt.checkpoints_dir) / self.opt.name / self.opt.cluster_path
-        if not path.is_file():
-            raise UserError(f"{path}: there is no such file of styles; run encode_features.py with --name {self.opt.name}, or "
-                            "draw with --use_encoded_image")
-        return load_dict(path, columns=self.opt.feat_num)
-
-    def sample_features(self, maps: torch.Tensor, indices: list[int]) -> torch.Tensor:
-        """A random style of its class for each region. maps: (N, 1, H, W) ids -> (N, feat_num, H, W).
-
-        The draw follows from (--seed, the picture's index); a class without styles gets zeros.
-        """
-        regions = Regions.of(maps)
-        random = [np.random.default_rng((self.opt.seed, index)) for index in indices]
-        vectors = np.zeros((len(regions), self.opt.feat_num))
-        for r, (label, picture) in enumerate(zip(regions.classes.tolist(), regions.picture.tolist())):
-            styles = self.clusters.get(label, ())
-            if len(styles):
-                vectors[r] = styles[random[picture].integers(len(styles))]
-        return regions.paint(torch.from_numpy(vectors).to(maps.device))
-
-    @torch.no_grad()
-    def encode(self, batch) -> list[dict[int, np.ndarray]]:
-        """For each picture {class: (n, feat_num + 1)}: a row an instance, last its size in 1/32 of the picture."""
-        self.eval()
-        label, inst = batch["label"], batch["inst"]
-        maps = (inst if torch.is_tensor(inst) else label).to(self.device)
-        regions = Regions.of(maps)
-        with self.autocast():
-            features = self.nets["E"].features(batch["image"].to(self.device))
-        size = regions.size / (maps.shape[-2] * maps.shape[-1] // 32)
-        rows = torch.cat([regions.mean(features.float()), size[:, None]], 1).cpu().numpy()
-        classes, pictures = regions.classes.cpu().numpy(), regions.picture.cpu().numpy()
-        return [{int(c): rows[(pictures == i) & (classes == c)] for c in np.unique(classes[pictures == i])}
-                for i in range(len(maps))]
-
-    @torch.no_grad()
-    def feature_map(self, batch) -> torch.Tensor:
-        """The painted features of a batch of photos: (N, feat_num, H, W) in [-1, 1], as training would pool them."""
-        self.eval()
-        self.prepare(batch)
-        return self.encode_image(self.context.image, self.context.pooled_over)
-
     def _shown_input(self, source):
         return tensor2label(source, self.opt.label_nc, colors=self.opt.spec.colors or None)
 
@@ -320,9 +292,10 @@ class Pix2PixHDModel(BaseModel):
                 "real_image": tensor2im(ctx.image[0])}
 
     def result_visuals(self, batch, outputs, i):
-        """Label map, drawn picture and, where it exists, the real one."""
-        visuals = {"input_label": self._shown_input(batch["label"][i]),
-                   "synthesized_image": tensor2im(outputs["synthesized_image"][i])}
+        """Label map, style photo where there is one, drawn picture (or looks) and, where it exists, the real one."""
+        drawn = sorted((key for key in outputs if key.startswith("synthesized_image")), key=lambda key: (len(key), key))
+        visuals = {"input_label": self._shown_input(batch["label"][i])}
+        visuals.update((key, tensor2im(outputs[key][i])) for key in ["style_image"] * ("style_image" in outputs) + drawn)
         if torch.is_tensor(batch["image"][i]):
             visuals["real_image"] = tensor2im(batch["image"][i])
         return visuals
@@ -333,8 +306,8 @@ class Pix2PixHDModel(BaseModel):
         return PictureMetrics(self.opt.spec.labels or None)
 
     def score(self, metrics, name, batch, visuals, i):
-        """Compare one drawn picture with the truth."""
-        if "real_image" not in visuals:
+        """Compare one drawn picture with the truth; one in another photo's style has none."""
+        if "real_image" not in visuals or "style_image" in visuals:
             return {}
         label = batch["label"][i][0].numpy() if self.opt.label_nc else None
         return metrics.add(name, visuals["synthesized_image"], visuals["real_image"], label)

@@ -21,8 +21,8 @@ class ClassStyles:
 
     centres: (k, d), the fullest first; their index is the number that --style takes. shares, spreads: (k,) each, the share
     of the class's regions and their root mean square distance from the centre. nearest: the k pictures nearest to them.
-    regions: how many regions were encoded. small: whether all of them are so small that the clusters' file leaves the
-    class out. mean: (d,). gaussian: (mean (d,), covariance (d, d)) of a VAE's mu, else None.
+    regions: how many regions were encoded. clustered: how many of them made the styles. small: whether all of them are so
+    small that the clusters' file leaves the class out. gaussian: (mean (d,), covariance (d, d)) of a VAE's mu, else None.
     """
 
     label: int
@@ -32,6 +32,7 @@ class ClassStyles:
     spreads: np.ndarray
     nearest: list[str]
     regions: int
+    clustered: int
     small: bool
     gaussian: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -95,14 +96,14 @@ def _describe(label, name, points, names, centres, regions, small, gaussians) ->
         covariance = np.atleast_2d(np.cov(points.T, bias=True))
         gaussian = (points.mean(0), covariance)
     return ClassStyles(label, name, centres, counts / len(points), np.sqrt(squares / np.maximum(counts, 1)), closest, regions,
-                       small, gaussian)
+                       len(points), small, gaussian)
 
 
 def _plain(found: ClassStyles) -> dict:
     columns = zip(found.shares, found.spreads, found.nearest, found.centres)
     styles = [{"style": i, "share": round(float(share), 6), "spread": float(spread), "nearest": nearest,
                "centre": centre.tolist()} for i, (share, spread, nearest, centre) in enumerate(columns)]
-    entry = {"id": found.label, "regions": found.regions, "small": found.small, "styles": styles}
+    entry = {"id": found.label, "regions": found.regions, "clustered": found.clustered, "small": found.small, "styles": styles}
     if found.gaussian:
         entry["gaussian"] = {"mean": found.gaussian[0].tolist(), "covariance": found.gaussian[1].tolist()}
     return entry
@@ -117,7 +118,7 @@ def _parse(name, entry, feat_num) -> ClassStyles:
                     _numbers(entry["gaussian"]["covariance"], (feat_num, feat_num)))
     return ClassStyles(int(entry["id"]), str(name), centres, _numbers([s["share"] for s in styles], (len(styles),)),
                        _numbers([s["spread"] for s in styles], (len(styles),)), [str(s["nearest"]) for s in styles],
-                       int(entry["regions"]), bool(entry["small"]), gaussian)
+                       int(entry["regions"]), int(entry["clustered"]), bool(entry["small"]), gaussian)
 
 
 def _numbers(values, shape) -> np.ndarray:

@@ -91,7 +91,8 @@ class _Sheet:
         shown = {}
         for i, (image, share) in enumerate(zip(drawn, found.shares)):
             shown[f"{found.name}={i} ({share:.0%})"] = _enlarged(np.ascontiguousarray(tensor2im(image)[y, x]))
-        remark = f"{found.regions} regions" + (", all small: clustered nonetheless" if found.small else "")
+        remark = f"{found.regions} regions" + (", all small: clustered nonetheless" if found.small else
+                                               f", {found.clustered} of them large" * (found.clustered < found.regions))
         for start in range(0, len(shown), _A_ROW):
             part = dict(list(shown.items())[start:start + _A_ROW])
             self._add(f"{found.label:02d}_{found.name}", part, found.name if not start else "", remark if not start else None,

@@ -1,0 +1,190 @@
+"""Drawing from Python, one picture at a time, with the object that test.py draws with.
+
+    from models.predictor import Predictor
+    predictor = Predictor.load("checkpoints/faceIm")
+    predictor(label, image=photo, style={"hair": 3, "cloth": "random"}, seed=1).save("face.png")
+"""
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from data.transforms import Draw, Preprocess
+from models.models import create_model
+from models.styles import RANDOM
+from options.test_options import TestOptions
+from util.errors import UserError, first_few
+from util.util import tensor2im
+
+_NOT_FLAGS = {"name", "checkpoints_dir"}
+
+
+class Predictor:
+    """A model ready to draw. Safe to use from several threads at once; on the device that gpu_ids named."""
+
+    def __init__(self, opt):
+        """opt: the parsed options of test.py. Raises UserError for weights that are missing or do not fit."""
+        self.opt, self.model = opt, create_model(opt)
+
+    @classmethod
+    def load(cls, folder, **flags) -> Predictor:
+        """The experiment in `folder`, such as checkpoints/faceIm.
+
+        flags: those of test.py, by name, where the experiment's opt.json does not know better: gpu_ids="-1",
+        which_epoch=20, label_nc=19 (for a folder of copied weights). Raises UserError as test.py would.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise UserError(f"{folder}: there is no such folder; give that of a trained experiment, such as checkpoints/faceIm")
+        wrong = _NOT_FLAGS & flags.keys()
+        if wrong:
+            raise UserError(f"{first_few(wrong)}: the folder says that already; leave it out")
+        encoder = folder / f"{flags.get('which_epoch', 'latest')}_net_E.pth"
+        argv = ["--name", folder.resolve().name, "--checkpoints_dir", str(folder.resolve().parent)]
+        if encoder.is_file():  # then photos can be encoded; whether one is, each call says
+            flags = {"use_encoded_image": True, **flags}
+        for name, value in flags.items():
+            argv += [f"--{name}"] * (value is not False) + [str(value)] * (not isinstance(value, bool))
+        with contextlib.redirect_stdout(io.StringIO()):  # the options' table is for people at a console
+            return cls(TestOptions().parse(argv))
+
+    def draw(self, batch) -> dict[str, torch.Tensor]:
+        """Draw a loader's batch as the flags say: see the model's `inference`."""
+        return self.model.inference(batch)
+
+    def __call__(self, label, image=None, style=None, seed: int | None = None, inst=None) -> Image.Image:
+        """Draw one picture, of the label map's own size.
+
+        Args:
+            label: (H, W) class ids, as an integer array or a PIL picture of one channel. With label_nc 0 an RGB picture.
+            image: the photo of that map, as (H, W, 3) uint8 or PIL: regions take its features. Without one they are drawn,
+                as test.py draws them.
+            style: {class name or id: style}, where a style is a number from the style sheet, "random", or a vector of
+                feat_num numbers; so what `encode` gives is a style, and {**encode(a), "hair": encode(b)["hair"]} mixes two.
+            seed: what is drawn follows from it; None is --seed.
+            inst: (H, W) instance ids; without them the label map serves, as for faces.
+
+        Raises:
+            UserError: ids outside the classes, shapes that do not fit, styles or features that there are not.
+        """
+        batch, size = self._batch(label, image, inst)
+        if not self._takes_styles():
+            self._refuse_features(style, image)
+            outputs = self.model.inference(batch)
+        else:
+            outputs = self.model.inference(batch, self._choice(image is not None, style, seed))
+        drawn = Image.fromarray(tensor2im(outputs["synthesized_image"][0]))
+        return drawn if drawn.size == size else drawn.resize(size, Image.Resampling.BICUBIC)
+
+    def encode(self, image, label) -> dict[str, np.ndarray]:
+        """A photo's features by class name, pooled under its own label map: {'hair': (feat_num,) float64, ...}.
+
+        Raises UserError where the experiment has no encoder.
+        """
+        if "E" not in self.model.nets:
+            raise UserError(f"{self.opt.name}: has no encoder beside its generator, so photos cannot be encoded; it needs "
+                            "weights trained with --label_feat or --instance_feat")
+        batch, _ = self._batch(label, image)
+        classes, encoded = self.model.encode_classes(batch["image"], batch["label"])
+        return {self.opt.spec.name_of(c): vector for c, vector in zip(classes, encoded.mu)}
+
+    def _refuse_features(self, style, image):
+        if getattr(self.opt, "load_features", False):
+            raise UserError("--load_features: these weights take features that are only read from files; use test.py")
+        if style or image is not None:
+            raise UserError(f"{'style' if style else 'image'}: this model takes no encoded features; it needs weights trained "
+                            "with --label_feat or --instance_feat")
+
+    def _takes_styles(self) -> bool:
+        return getattr(self.model, "styles", None) is not None
+
+    def _choice(self, has_photo: bool, style, seed):
+        model = self.model
+        if has_photo and "E" not in model.nets:
+            raise UserError(f"image: {self.opt.name} has no encoder to take features from it; leave it out")
+        fixed = {}
+        for name, wanted in (style or {}).items():
+            label = model.styles.label_of(name, f"style {name!r}")
+            fixed[label] = self._style(label, wanted, f"style {name!r}")
+        return model.choice.but(own=has_photo, fixed={**model.choice.fixed, **fixed}, looks=1,
+                                seed=self.opt.seed if seed is None else int(seed))
+
+    def _style(self, label, wanted, where):
+        if isinstance(wanted, str) and wanted == RANDOM:
+            return RANDOM
+        if isinstance(wanted, (int, np.integer)):
+            return self.model.styles.numbered(label, int(wanted), where)
+        vector = np.asarray(wanted, np.float64) if not isinstance(wanted, str) else np.empty(0)
+        if vector.shape != (self.opt.feat_num,) or not np.isfinite(vector).all():
+            raise UserError(f"{where}: is {wanted!r}; give a style's number, 'random', or {self.opt.feat_num} finite numbers")
+        return vector
+
+    # arrays and pictures in
+
+    def _batch(self, label, image, inst=None):
+        """(a batch of one, the label map's (width, height))."""
+        opt, source = self.opt, self._source(label)
+        ids = isinstance(source, np.ndarray)
+        size = source.shape[::-1] if ids else source.size
+        prepare, still = _Fitted(opt, self.model), Draw()
+        given = prepare.ids(source, size, still) if ids else prepare.image(source, size, still)
+        instances = given if ids else 0
+        if inst is not None:
+            instances = prepare.ids(_whole(inst, "inst", size), size, still)
+        elif not ids and not getattr(opt, "no_instance", True):
+            raise UserError("inst: these weights need instance ids beside the picture; give them as an array (height, width)")
+        photo = 0 if image is None else prepare.image(_picture(image, opt.output_nc, "image"), size, still)
+        batch = {"label": given, "inst": instances, "image": photo, "feat": 0, "index": 0, "name": "", "path": ""}
+        return {key: value[None] if torch.is_tensor(value) else [value] for key, value in batch.items()}, size
+
+    def _source(self, label):
+        """A label map as (H, W) uint8 or int32, or with label_nc 0 a picture."""
+        count = self.opt.label_nc
+        if not count:
+            return _picture(label, 1 if self.opt.input_nc == 1 else 3, "label")
+        ids = _whole(label, "label")
+        if ids.min() < 0 or ids.max() >= count:
+            raise UserError(f"label: holds ids from {ids.min()} to {ids.max()}, but these weights know 0 to {count - 1}; mend "
+                            "the label map")
+        return ids.astype(np.uint8 if count <= 256 else np.int32)
+
+
+class _Fitted(Preprocess):
+    """The test preprocessing, but to sides that the networks take: the result is scaled back to the map's own size."""
+
+    def __init__(self, opt, model):
+        super().__init__(opt.resize_or_crop.replace("crop", "") or "none", opt.loadSize, opt.fineSize, False,
+                         model.size_multiple(opt))
+        self.least = model.least_side(opt)
+
+    def scaled(self, size):
+        """(width, height): the nearest multiples that are large enough."""
+        return tuple(max(self.least, round(side / self.multiple) * self.multiple) for side in super().scaled(size))
+
+
+def _whole(value, what, size=None) -> np.ndarray:
+    """Ids as (H, W) int32."""
+    ids = np.asarray(value)
+    if ids.ndim != 2 or not (np.issubdtype(ids.dtype, np.integer) or ids.dtype == bool) or not ids.size:
+        raise UserError(f"{what}: is {ids.dtype} of shape {ids.shape}; give whole ids of shape (height, width)")
+    if size is not None and ids.shape[::-1] != size:
+        raise UserError(f"{what}: is {ids.shape[1]}x{ids.shape[0]}, the label map {size[0]}x{size[1]}; they must be "
+                        "of one size")
+    return ids.astype(np.int32)
+
+
+def _picture(value, channels, what) -> Image.Image:
+    """An array or a PIL picture as PIL, 'RGB' or 'L'."""
+    if isinstance(value, Image.Image):
+        return value.convert("RGB" if channels == 3 else "L")
+    array = np.asarray(value)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.ndim == 3 and array.shape[2] not in (1, 3):
+        raise UserError(f"{what}: is {array.dtype} of shape {array.shape}; give uint8 of shape (height, width, 3), or a "
+                        "PIL picture")
+    array = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    return Image.fromarray(array).convert("RGB" if channels == 3 else "L")

@@ -1,0 +1,131 @@
+"""Drawing with chosen styles, and encoding photos into them: what a model with an encoder and a generator does at test."""
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from models import style_flags
+from models.regions import Regions
+from models.styles import Choice, Donor, Encoded, Styles
+from util.errors import UserError
+
+
+class StyledDrawing:
+    """For a model whose nets are G and E: from a batch, and a Choice of styles, to pictures.
+
+    The model brings opt, device, nets, autocast, use_features, `context_of(batch)` and `generate(condition, features)`.
+    Nothing here changes the model, so several threads may draw with one.
+    """
+
+    styles: Styles | None = None
+    choice: Choice | None = None
+    source = None
+
+    def find_styles(self):
+        """The styles at hand, which of them the flags ask for, and the photos that lend theirs."""
+        self.styles = Styles.of_experiment(self.opt)
+        self.choice = Choice.of_options(self.opt, self.styles)
+        if not self.choice.own:
+            self.styles.require(self.choice.mode)
+        if style_flags.swaps(self.opt):
+            from data.style_source import StyleSource
+            self.source = StyleSource(self.opt)
+
+    def posterior(self, image: torch.Tensor, regions: Regions) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(N, C, H, W) photos -> (mu, log-variance) of each region: (R, feat_num) float64; None for a plain encoder."""
+        with self.autocast():
+            return self.nets["E"].posterior(image, regions)
+
+    @torch.no_grad()
+    def inference(self, batch, choice: Choice | None = None):
+        """Draw a batch with the features that `choice` (default: the flags) asks for; safe to call from several threads.
+
+        -> {'synthesized_image': ..., 'synthesized_image_2': ... for further looks, 'style_image': the style photos}.
+        """
+        self.eval()
+        ctx = self.context_of(batch)
+        if not self.use_features or ctx.features is not None:
+            return {"synthesized_image": self.generate(ctx.condition, ctx.features)}
+        choice = choice or self.choice
+        regions = Regions.of(ctx.pooled_over)
+        donors = [self._donor(name, index) for name, index in zip(batch["name"], batch["index"])]
+        own = self._own_features(batch["image"], ctx.pooled_over) if choice.own or any(donors) else [None] * len(donors)
+        outputs = {}
+        for look in range(choice.looks):
+            vectors = [self.styles.pick(classes, choice, batch["index"][i], look, own[i], donors[i])
+                       for i, classes in enumerate(_by_picture(regions))]
+            features = regions.paint(torch.from_numpy(np.concatenate(vectors)).to(self.device))
+            outputs["synthesized_image" + (f"_{look + 1}" if look else "")] = self.generate(ctx.condition, features)
+        return {**outputs, **({"style_image": [donor.photo for donor in donors]} if any(donors) else {})}
+
+    def _own_features(self, images, maps: torch.Tensor) -> list[Encoded | None]:
+        """The features of each picture's own photo, region by region; None where it has no photo."""
+        if torch.is_tensor(images):
+            regions = Regions.of(maps)
+            found = self._encoded(images, regions)
+            pictures = regions.picture.cpu().numpy()
+            return [found.at(pictures == i) for i in range(len(maps))]
+        return [self._encoded(image[None], Regions.of(maps[i:i + 1])) if torch.is_tensor(image) else None
+                for i, image in enumerate(images)]
+
+    def _donor(self, name: str, index: int) -> Donor | None:
+        """The style photo of an item, where flags name any, encoded by class."""
+        if self.source is None:
+            return None
+        item = self.source.load(self.source.name(name, index))
+        return Donor(item["name"], *self.encode_classes(item["image"], item["label"]), item["image"][0])
+
+    @torch.no_grad()
+    def encode_classes(self, image: torch.Tensor, label: torch.Tensor) -> tuple[list[int], Encoded]:
+        """(1, C, H, W) photo and (1, 1, H, W) class ids -> (the classes that occur, their features in that order)."""
+        regions = Regions.of(label.to(self.device))
+        return regions.ids.tolist(), self._encoded(image, regions)
+
+    def _encoded(self, image, regions) -> Encoded:
+        mu, log_variance = self.posterior(image.to(self.device), regions)
+        return Encoded(mu.cpu().numpy(), None if log_variance is None else log_variance.cpu().numpy())
+
+    @torch.no_grad()
+    def restyle(self, batch, label: int, vectors: np.ndarray) -> torch.Tensor:
+        """One picture drawn with its own features, but with each of (k, feat_num) vectors on a class: (k, C, H, W)."""
+        self.eval()
+        ctx = self.context_of(batch)
+        regions = Regions.of(ctx.pooled_over)
+        features = np.repeat(self._own_features(batch["image"], ctx.pooled_over)[0].mu[None], len(vectors), 0)
+        features[:, np.array(_by_picture(regions)[0]) == label] = np.asarray(vectors)[:, None]
+        return torch.cat([self.generate(ctx.condition, regions.paint(torch.from_numpy(one).to(self.device)))
+                          for one in features])
+
+    @torch.no_grad()
+    def encode(self, batch) -> list[dict[int, np.ndarray]]:
+        """For each picture {class: (n, feat_num + 1)}: a row an instance, last its size in 1/32 of the picture."""
+        self.eval()
+        label, inst = batch["label"], batch["inst"]
+        maps = (inst if torch.is_tensor(inst) else label).to(self.device)
+        regions = Regions.of(maps)
+        mu, _ = self.posterior(batch["image"].to(self.device), regions)
+        size = regions.size / (maps.shape[-2] * maps.shape[-1] // 32)
+        rows = torch.cat([mu, size[:, None]], 1).cpu().numpy()
+        classes, pictures = regions.classes.cpu().numpy(), regions.picture.cpu().numpy()
+        return [{int(c): rows[(pictures == i) & (classes == c)] for c in np.unique(classes[pictures == i])}
+                for i in range(len(maps))]
+
+    @torch.no_grad()
+    def feature_map(self, batch) -> torch.Tensor:
+        """The painted features of a batch of photos: (N, feat_num, H, W) in [-1, 1], as training would pool them.
+
+        Raises UserError for a VAE, whose features know no such bounds.
+        """
+        if self.opt.use_vae:
+            raise UserError("--use_vae: its features have no bounds, so pictures cannot hold them; train the first stage "
+                            "without --use_vae")
+        self.eval()
+        ctx = self.context_of(batch)
+        regions = Regions.of(ctx.pooled_over)
+        return regions.paint(self.posterior(ctx.image, regions)[0])
+
+
+def _by_picture(regions: Regions) -> list[list[int]]:
+    """The classes of each picture's regions, in the order of the regions."""
+    classes, pictures = regions.classes.cpu().numpy(), regions.picture.cpu().numpy()
+    return [classes[pictures == i].tolist() for i in range(len(regions.index))]

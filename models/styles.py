@@ -1,0 +1,212 @@
+"""Choosing a feature vector for each region: clusters, class Gaussians, the prior, styles by number, other photos."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from models import style_flags
+from util.errors import UserError, first_few
+from util.safe_pickle import load_dict
+from util.style_book import FILE_NAME, StyleBook
+
+RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Gaussians of a photo's regions. mu: (R, d) float64. log_variance: the same, or None of a plain encoder."""
+
+    mu: np.ndarray
+    log_variance: np.ndarray | None = None
+
+    def at(self, rows) -> Encoded:
+        """Some of the regions."""
+        return Encoded(self.mu[rows], None if self.log_variance is None else self.log_variance[rows])
+
+    def look(self, random: np.random.Generator | None) -> np.ndarray:
+        """(R, d): mu, or with `random` a draw around it, z = mu + e^(l/2) eps."""
+        if random is None or self.log_variance is None:
+            return self.mu
+        return self.mu + np.exp(0.5 * self.log_variance) * random.standard_normal(self.mu.shape)
+
+
+@dataclass(frozen=True)
+class Donor:
+    """A style photo, encoded by class. classes: (R,) ids, in the order of `encoded`. name: the photo's. photo: as shown."""
+
+    name: str
+    classes: list[int]
+    encoded: Encoded
+    photo: object = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is wanted of the features of a batch.
+
+    mode: how a region without a photo is drawn: 'clusters', 'prior' or 'class'. own: regions take the features of the
+    item's own photo where it has one. posterior: draw around a photo's features, instead of taking their mean.
+    fixed: {class: (d,) vector, or RANDOM for a draw by `mode`}. taken: the classes that a donor gives, or None for all.
+    seed: the draws follow from (seed, the item's index, the look's number). looks: how many to draw.
+    """
+
+    mode: str = "clusters"
+    own: bool = False
+    posterior: bool = False
+    fixed: dict = field(default_factory=dict)
+    taken: frozenset | None = None
+    seed: int = 0
+    looks: int = 1
+
+    @classmethod
+    def of_options(cls, opt, styles: Styles) -> Choice:
+        """What the flags of test.py ask for. Raises UserError for styles that there are not."""
+        default = "prior" if opt.use_vae else "clusters"
+        swaps = style_flags.swaps(opt)
+        drawn = opt.sample not in (None, "posterior")
+        names = [name for name in (opt.style_regions or "").split(",") if name]
+        return cls(mode=opt.sample if drawn else default, own=opt.use_encoded_image or swaps and not drawn,
+                   posterior=opt.sample == "posterior", fixed=styles.fixed(opt.style or ()), seed=opt.seed, looks=opt.n_samples,
+                   taken=frozenset(styles.label_of(name, "--style_regions") for name in names) if names else None)
+
+    def but(self, **changes) -> Choice:
+        """A copy with some of it changed."""
+        return replace(self, **changes)
+
+
+class Styles:
+    """What is known of an experiment's styles, and the rules by which a region gets one.
+
+    centres: {class: (k, d)}. gaussians: {class: (mean, covariance)}. missing: what to say where the centres are needed
+    and there are none; '' where there are.
+    """
+
+    def __init__(self, feat_num: int, centres: dict, gaussians: dict | None = None, spec=None, names: dict | None = None,
+                 missing: str = ""):
+        self.feat_num, self.centres, self.gaussians = feat_num, centres, gaussians or {}
+        self.spec, self.names, self.missing = spec, names or {}, missing
+
+    @classmethod
+    def of_experiment(cls, opt) -> Styles:
+        """Read the clusters' file and styles.json of an experiment, as far as they are there."""
+        folder = Path(opt.checkpoints_dir) / opt.name
+        path, book = folder / opt.cluster_path, None
+        if (folder / FILE_NAME).is_file():
+            book = StyleBook.read(folder / FILE_NAME)
+            if book.feat_num != opt.feat_num:
+                raise UserError(f"{folder / FILE_NAME}: holds styles of {book.feat_num} numbers, the weights take "
+                                f"{opt.feat_num}; make it again with encode_features.py")
+        centres, missing = {}, ""
+        if path.is_file():
+            centres = load_dict(path, columns=opt.feat_num)
+            if book and book.clusters == path.name:
+                centres = {**book.centres(small=True), **centres}
+        else:
+            others = sorted(p.name for p in folder.glob("features_clustered_*.npy"))
+            remedy = f"choose {first_few(others)} with --cluster_path" if others else \
+                f"run encode_features.py with --name {opt.name}"
+            missing = f"{path}: there is no such file of styles; {remedy}, or draw with --use_encoded_image"
+        classes = book.classes.values() if book else ()
+        return cls(opt.feat_num, centres, {one.label: one.gaussian for one in classes if one.gaussian}, opt.spec,
+                   {one.name: one.label for one in classes}, missing)
+
+    # by name
+
+    def label_of(self, name: str, flag: str) -> int:
+        """The id of a class given by name or id. Raises UserError naming `flag` and the classes."""
+        name = str(name).strip()
+        if name in self.names and not (self.spec and self.spec.labels):
+            return self.names[name]
+        try:
+            return self.spec.label_of(name)
+        except UserError as error:
+            raise UserError(f"{flag}: {error}") from None
+
+    def fixed(self, texts) -> dict:
+        """['hair=3', 'cloth=random'] -> {class: vector or RANDOM}. Raises UserError naming --style."""
+        found = {}
+        for text in texts:
+            name, _, style = text.rpartition("=")
+            label = self.label_of(name, f"--style {text}")
+            if label in found:
+                raise UserError(f"--style {text}: a class has one style, and {name} is given twice; leave one of them out")
+            found[label] = RANDOM if style == RANDOM else self.numbered(label, int(style), f"--style {text}")
+        return found
+
+    def numbered(self, label: int, number: int, flag: str) -> np.ndarray:
+        """(d,): a style by the number it has on the style sheet. Raises UserError naming `flag` and how many there are."""
+        self.require_centres()
+        count = len(self.centres.get(label, ()))
+        if not 0 <= number < count:
+            found = f"there are {count}, numbered 0 to {count - 1}; choose one of them" if count else \
+                "none was found of that class; encode photos that show it with encode_features.py"
+            raise UserError(f"{flag}: there is no such style: {found}")
+        return self.centres[label][number]
+
+    # draws
+
+    def require(self, mode: str) -> None:
+        """Raise UserError where the draws of `mode` lack their file."""
+        if mode == "clusters":
+            self.require_centres()
+        if mode == "class" and not self.gaussians:
+            raise UserError(f"--sample class: the experiment has no {FILE_NAME} with Gaussians; run encode_features.py first, "
+                            "or use --sample prior")
+
+    def require_centres(self) -> None:
+        """Raise UserError where there is no file of clusters."""
+        if self.missing:
+            raise UserError(self.missing)
+
+    def draw(self, mode: str, classes: list[int], random: np.random.Generator) -> np.ndarray:
+        """(R, d): a vector for each region of one picture. A class of which nothing is known gets zeros."""
+        self.require(mode)
+        if mode == "prior":
+            return random.standard_normal((len(classes), self.feat_num))
+        vectors = np.zeros((len(classes), self.feat_num))
+        for r, label in enumerate(classes):
+            if mode == "clusters" and len(self.centres.get(label, ())):
+                vectors[r] = self.centres[label][random.integers(len(self.centres[label]))]
+            elif mode == "class" and label in self.gaussians:
+                mean, covariance = self.gaussians[label]
+                vectors[r] = random.multivariate_normal(mean, covariance, check_valid="ignore", method="eigh")
+        return vectors
+
+    def fallback(self, label: int) -> np.ndarray:
+        """(d,): what a class gets that a style photo lacks and no own photo has: its largest cluster, else zeros."""
+        self.require_centres()
+        found = self.centres.get(label, ())
+        return found[0] if len(found) else np.zeros(self.feat_num)
+
+    # all together
+
+    def pick(self, classes: list[int], choice: Choice, index: int, look: int = 0, own: Encoded | None = None,
+             donor: Donor | None = None) -> np.ndarray:
+        """The vectors of one picture's regions: (R, d) float64.
+
+        classes: of each region. index: the picture's, from which its draws follow. look: the number of the look.
+        own: its own photo's features, region by region. donor: a style photo, whose classes go before own features and
+        draws; `choice.fixed` goes before all.
+        """
+        drawn = mine = None
+        if not (choice.own and own) or RANDOM in [v for v in choice.fixed.values() if isinstance(v, str)]:
+            drawn = self.draw(choice.mode, classes, np.random.default_rng((choice.seed, index, look)))
+        if own:
+            mine = own.look(_noise(choice, index, look, 1))
+        vectors = np.array(mine if choice.own and own else drawn)
+        if donor:
+            given = dict(zip(donor.classes, donor.encoded.look(_noise(choice, index, look, 2))))
+            for r, label in enumerate(classes):
+                if choice.taken is None or label in choice.taken:
+                    vectors[r] = given[label] if label in given else mine[r] if own else self.fallback(label)
+        for r, label in enumerate(classes):
+            if label in choice.fixed:
+                vectors[r] = drawn[r] if isinstance(choice.fixed[label], str) else choice.fixed[label]
+        return vectors
+
+
+def _noise(choice, index, look, stream):
+    """The generator of a photo's posterior noise, apart from that of the draws; None where mu is wanted."""
+    return np.random.default_rng((choice.seed, index, look, stream)) if choice.posterior else None

@@ -1,0 +1,124 @@
+"""Drawing from Python: the same pictures as test.py's, at the label map's own size, from any thread."""
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.predictor import Predictor
+from tests.conftest import CLASSES, LOSSES, NETWORK, SIDE, SIZES, call, label_map, picture, succeed, write_root
+from util.errors import UserError
+from util.util import tensor2im
+
+
+@pytest.fixture(scope="module")
+def predictor(trained):
+    return Predictor.load(trained / "faces", gpu_ids="-1")
+
+
+@pytest.fixture(scope="module")
+def face(root):
+    """(label map, photo) of a test picture, as arrays."""
+    return tuple(np.asarray(Image.open(root / f"test_{role}" / "p00.png")) for role in ("label", "img"))
+
+
+def array(image):
+    return np.asarray(image).astype(int)
+
+
+@pytest.mark.parametrize("flags", [[], ["--seed", "4"], ["--use_encoded_image"], ["--style", "1=2", "--use_encoded_image"]])
+def test_it_draws_what_test_py_draws(predictor, face, trained, root, tmp_path, flags, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr("util.result_page.save_image", lambda image, path: drawn.setdefault(path.split("/")[-1], image))
+    succeed(call("test", "--name", "faces", "--checkpoints_dir", trained, "--dataroot", root, "--gpu_ids", "-1",
+                 "--how_many", "1", "--results_dir", tmp_path, *flags))
+    got = predictor(face[0], image=face[1] if "--use_encoded_image" in flags else None,
+                    style={"1": 2} if "--style" in flags else None, seed=4 if "--seed" in flags else None)
+    assert np.array_equal(np.asarray(got), drawn["p00_synthesized_image.jpg"])
+
+
+def test_label_maps_come_in_any_form_and_size(predictor, face):
+    label, photo = face
+    wanted = array(predictor(label, image=photo))
+    for form in (label.astype(np.int64), Image.fromarray(label), Image.fromarray(label.astype(np.int32))):
+        assert np.array_equal(array(predictor(form, image=Image.fromarray(photo))), wanted)
+    random = np.random.default_rng(0)
+    for size in ((50, 70), (33, 20), (200, 31)):
+        drawn = predictor(label_map(random, size))
+        assert isinstance(drawn, Image.Image) and drawn.size == size and drawn.mode == "RGB"
+
+
+def test_threads_draw_what_one_draws(predictor):
+    random = np.random.default_rng(0)
+    labels = [label_map(random, (32 + 4 * i, 32)) for i in range(6)]
+    photos = [picture(random, label) if i % 2 else None for i, label in enumerate(labels)]
+    wanted = [array(predictor(label, photo, seed=i)) for i, (label, photo) in enumerate(zip(labels, photos))]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            got = list(pool.map(lambda i: array(predictor(labels[i], photos[i], seed=i)), range(6)))
+            assert all(np.array_equal(a, b) for a, b in zip(got, wanted))
+
+
+def test_encoded_photos_are_styles_and_mix(predictor, face):
+    label, photo = face
+    own = predictor.encode(photo, label)
+    assert set(own) == {str(c) for c in np.unique(label)} and all(v.shape == (3,) for v in own.values())
+    assert np.array_equal(array(predictor(label, style=own)), array(predictor(label, image=photo)))
+    other = {name: -vector for name, vector in own.items()}
+    name = next(iter(own))
+    mixed = predictor(label, style={**own, name: other[name]})
+    assert np.array_equal(array(mixed), array(predictor(label, image=photo, style={name: other[name]})))
+    assert not np.array_equal(array(mixed), array(predictor(label, style=own)))
+
+
+def test_seed_and_random_choose(predictor, face):
+    label, photo = face
+    assert np.array_equal(array(predictor(label, seed=1)), array(predictor(label, seed=1)))
+    looks = {array(predictor(label, image=photo, style={"1": "random"}, seed=seed)).tobytes() for seed in range(8)}
+    assert len(looks) > 1
+
+
+@pytest.mark.parametrize("arguments, said", [
+    ({"label": np.full((8, 8), CLASSES)}, "label: holds ids"), ({"label": np.full((8, 8), -1)}, "label: holds ids"),
+    ({"label": np.zeros((8, 8))}, "label: is float64"), ({"label": np.zeros((8, 8, 3), int)}, "label: is int"),
+    ({"image": np.zeros((8, 8, 3))}, "image: is float64"), ({"style": {"nosuch": 1}}, "nosuch"),
+    ({"style": {"1": 99}}, "style '1': there is no such style"), ({"style": {"1": "red"}}, "style '1': is 'red'"),
+    ({"style": {"1": [1.0, 2.0]}}, "style '1'"), ({"style": {"1": [1.0, 2.0, np.nan]}}, "style '1'"),
+    ({"inst": np.zeros((4, 4), int)}, "inst: is 4x4")])
+def test_what_cannot_be_meant_is_said(predictor, arguments, said):
+    with pytest.raises(UserError, match=said):
+        predictor(**{"label": np.zeros((8, 8), int), **arguments})
+
+
+def test_folders_without_weights_are_named(tmp_path, trained):
+    with pytest.raises(UserError, match="there is no such folder"):
+        Predictor.load(tmp_path / "gone")
+    with pytest.raises(UserError, match="latest_net_G.pth"):
+        Predictor.load(tmp_path, gpu_ids="-1")
+    with pytest.raises(UserError, match="name"):
+        Predictor.load(trained / "faces", name="x")
+
+
+def test_a_model_without_features_draws_too(root, tmp_path):
+    where = ["--name", "x", "--checkpoints_dir", tmp_path, "--dataroot", root, *SIZES, *NETWORK]
+    succeed(call("train", *where, *LOSSES, "--niter", "1", "--niter_decay", "0", "--no_html", "--max_dataset_size", "1"))
+    plain = Predictor.load(tmp_path / "x", gpu_ids="-1")
+    assert plain(np.zeros((20, 30), np.uint8)).size == (30, 20)
+    for arguments in ({"style": {"1": 0}}, {"image": np.zeros((20, 30, 3), np.uint8)}):
+        with pytest.raises(UserError, match="takes no encoded features"):
+            plain(np.zeros((20, 30), np.uint8), **arguments)
+
+
+def test_pictures_as_input(tmp_path):
+    write_root(tmp_path, {"train": 1}, pictures=("A", "B"))
+    where = ["--name", "x", "--checkpoints_dir", tmp_path, "--dataroot", tmp_path, "--label_nc", "0", "--no_instance"]
+    succeed(call("train", *SIZES, *where, *NETWORK, *LOSSES, "--niter", "1", "--niter_decay", "0", "--no_html"))
+    model = Predictor.load(tmp_path / "x", gpu_ids="-1")
+    assert model(Image.new("RGB", (SIDE, SIDE // 2))).size == (SIDE, SIDE // 2)
+
+
+def test_it_draws_batches_as_the_model_does(predictor, root, trained):
+    from data.data_loader import CreateDataLoader
+    batch = next(iter(CreateDataLoader(predictor.opt.replace(dataroot=str(root), use_encoded_image=True))))
+    image = tensor2im(predictor.draw(batch)["synthesized_image"][0])
+    assert np.array_equal(image, tensor2im(predictor.model.inference(batch)["synthesized_image"][0]))

@@ -1,0 +1,213 @@
+"""Styles: encoding many photos, the record of what was found, the style sheet, and choosing by name."""
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data.grouping import grouped
+from models.predictor import Predictor
+from models.styles import RANDOM, Choice, Encoded, Styles
+from tests.conftest import CLASSES, LOSSES, NETWORK, SIZES, call, save, succeed
+from util.clusters import FeatureTable
+from util.errors import UserError
+from util.style_book import StyleBook
+
+OUTPUTS = ("features.npy", "features_clustered_010.npy", "styles.json")
+
+
+def encode(trained, root, folder, *more):
+    """Encode with the weights of `trained` into folder/x."""
+    done = succeed(call("encode_features", "--name", "x", "--checkpoints_dir", folder, "--load_pretrain", trained / "faces",
+                        "--dataroot", root, *SIZES, *NETWORK, "--label_feat", *more))
+    return folder / "x", done.out
+
+
+def read(folder):
+    return {name: (folder / name).read_bytes() for name in OUTPUTS}
+
+
+def draw(trained, root, results, *more, status=0):
+    done = call("test", "--name", "faces", "--checkpoints_dir", trained, "--dataroot", root, "--results_dir", results,
+                "--gpu_ids", "-1", "--nThreads", "0", *more)
+    assert done.status == status, done.err
+    images = results / "faces" / "test_latest" / "images"
+    return done.err if status else {p.stem: np.asarray(Image.open(p)) for p in sorted(images.iterdir())}
+
+
+# encoding
+
+def test_encoding_again_gives_the_same_bytes_and_another_seed_its_own(trained, root, tmp_path):
+    first, _ = encode(trained, root, tmp_path / "a", "--n_clusters", "10", "--no_style_sheet")
+    again, _ = encode(trained, root, tmp_path / "b", "--n_clusters", "10", "--no_style_sheet")
+    assert read(first) == read(again) and not (first / "styles").exists()
+
+
+@pytest.mark.parametrize("size", ["1", "2", "5"])
+def test_batches_give_the_rows_of_single_pictures(trained, root, tmp_path, size):
+    folder, _ = encode(trained, root, tmp_path, "--batchSize", size, "--no_style_sheet")
+    alone = np.load(trained / "faces" / "features.npy", allow_pickle=True).item()
+    for label, rows in np.load(folder / "features.npy", allow_pickle=True).item().items():
+        np.testing.assert_allclose(rows, alone[label], atol=1e-5)
+
+
+def test_pictures_of_several_sizes_are_encoded_in_their_order(trained, tmp_path):
+    for i, (width, height) in enumerate([(32, 32), (32, 32), (32, 48), (32, 32)]):
+        save(tmp_path / "data" / "train_label" / f"{i}.png", np.zeros((height, width), np.uint8))
+        save(tmp_path / "data" / "train_img" / f"{i}.png", np.full((height, width, 3), 60 * i, np.uint8))
+    folder, out = encode(trained, tmp_path / "data", tmp_path)
+    rows = np.load(folder / "features.npy", allow_pickle=True).item()[0]
+    assert len(rows) == 4 and "4 pictures encoded" in out and (folder / "styles" / "index.html").is_file()
+
+
+def test_grouping_keeps_order_and_never_mixes_shapes():
+    batches = [{"image": torch.full((1, 1, 2, w), i), "name": [str(i)], "index": [i], "feat": [0]}
+               for i, w in enumerate([2, 2, 2, 3, 2])]
+    got = list(grouped(iter(batches), 2))
+    assert [b["name"] for b in got] == [["0", "1"], ["2"], ["3"], ["4"]] and got[0]["image"].shape == (2, 1, 2, 2)
+    assert got[0]["feat"] == [0, 0] and torch.equal(got[0]["image"][1], batches[1]["image"][0])
+
+
+def test_table_grows_without_losing_rows():
+    table, random = FeatureTable([0], 2), np.random.default_rng(0)
+    added = [random.normal(size=(random.integers(0, 4), 2)) for _ in range(200)]
+    for i, rows in enumerate(added):
+        table.add([f"p{i}"], [{5: rows}])
+    assert np.array_equal(table.rows(5), np.concatenate(added)) and table.labels == [0, 5]
+    assert table.pictures(5).tolist() == [i for i, rows in enumerate(added) for _ in rows]
+
+
+# the book
+
+def table_of_two_looks():
+    """Class 2: two tight groups, of 6 and 3 rows; class 4: small regions only."""
+    table, random = FeatureTable(range(5), 4), np.random.default_rng(0)
+    for i in range(9):
+        center = np.array([1.0, 0, 0]) if i < 6 else np.array([-1.0, 0, 0])
+        table.add([f"p{i}"], [{2: np.r_[center + random.normal(0, 0.01, 3), 2.0][None], 4: np.array([[0.5, 0, i, 0.1]])}])
+    return table
+
+
+def test_book_tells_shares_spreads_and_the_nearest_picture():
+    table = table_of_two_looks()
+    found = StyleBook.find(table, "c.npy", 2, 0, lambda label: f"class{label}", gaussians=True).classes[2]
+    np.testing.assert_allclose(found.shares, [6 / 9, 3 / 9])
+    np.testing.assert_allclose(found.centres[:, 0], [1, -1], atol=0.02)
+    rows = table.rows(2)[:, :3]
+    for i, members in enumerate((rows[:6], rows[6:])):
+        distance = np.linalg.norm(members - members.mean(0), axis=1)
+        assert found.spreads[i] == pytest.approx(np.sqrt((distance ** 2).mean()))
+        assert found.nearest[i] == f"p{distance.argmin() + 6 * i}"
+    np.testing.assert_allclose(found.gaussian[0], rows.mean(0))
+
+
+def test_small_classes_have_styles_of_their_own_outside_the_clusters_file(tmp_path):
+    book = StyleBook.find(table_of_two_looks(), "c.npy", 3, 0, str, gaussians=False)
+    assert set(book.centres()) == {2} and set(book.centres(small=True)) == {4} and book.classes[4].small
+    book.write(tmp_path / "styles.json")
+    again = StyleBook.read(tmp_path / "styles.json")
+    assert np.array_equal(again.classes[4].centres, book.classes[4].centres)
+    assert again.classes[2].nearest == book.classes[2].nearest
+    again.write(tmp_path / "copy.json")
+    assert (tmp_path / "copy.json").read_bytes() == (tmp_path / "styles.json").read_bytes()
+
+
+SHORT = '{"share": 1, "spread": 0, "nearest": "p", "centre": [1]}'
+
+
+@pytest.mark.parametrize("text", [
+    "[]", "{}", '{"feat_num": 3, "clusters": "c", "classes": {"a": {}}}',
+    '{"feat_num": 2, "clusters": "c", "classes": {"a": {"id": 1, "regions": 1, "clustered": 1, "small": false, '
+    f'"styles": [{SHORT}]}}}}}}'])
+def test_a_spoilt_book_is_named(tmp_path, text):
+    (tmp_path / "styles.json").write_text(text)
+    with pytest.raises(UserError, match="styles.json.*encode_features.py"):
+        StyleBook.read(tmp_path / "styles.json")
+
+
+def test_sheet_shows_every_style_and_how_to_ask_for_it(trained):
+    folder = trained / "faces"
+    book, html = json.loads((folder / "styles.json").read_text()), (folder / "styles" / "index.html").read_text()
+    for name, entry in book["classes"].items():
+        shares = [style["share"] for style in entry["styles"]]
+        assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(1, abs=1e-3)
+        assert all(f"{name}={i} (" in html for i in range(len(shares)))
+    sources = re.findall(r'src="([^"]+)"', html)
+    assert len(sources) == 3 + sum(len(e["styles"]) for e in book["classes"].values())
+    assert all((folder / "styles" / source).is_file() for source in sources)
+
+
+def test_an_encoder_alone_is_enough_to_encode(trained, root, tmp_path):
+    (tmp_path / "alone").mkdir()
+    shutil.copy(trained / "faces" / "latest_net_E.pth", tmp_path / "alone")
+    done = succeed(call("encode_features", "--name", "alone", "--checkpoints_dir", tmp_path, "--dataroot", root, "--label_feat",
+                        *SIZES, *NETWORK))
+    assert "No style sheet" in done.out and not (tmp_path / "alone" / "styles").exists()
+
+
+# choosing
+
+def test_the_same_style_draws_the_same_picture_and_only_its_region_is_told_otherwise(trained, root, tmp_path):
+    one, two = (draw(trained, root, tmp_path / n, "--style", "1=0", "--style", "3=random") for n in "ab")
+    assert one.keys() == two.keys() and all(np.array_equal(one[k], two[k]) for k in one)
+    bare = draw(trained, root, tmp_path / "c")
+    assert any(not np.array_equal(bare[k], one[k]) for k in bare)
+
+
+def test_a_style_goes_to_its_class_and_the_rest_stays():
+    styles = Styles(2, {0: np.eye(2), 1: np.eye(2) * 3, 2: np.ones((5, 2))})
+    classes = [0, 1, 1, 2]
+    bare, fixed = (styles.pick(classes, Choice(fixed=f), 7) for f in ({}, {1: np.array([8.0, 9.0])}))
+    assert np.array_equal(fixed[1:3], [[8, 9]] * 2) and np.array_equal(fixed[[0, 3]], bare[[0, 3]])
+    own = Encoded(np.arange(8.0).reshape(4, 2))
+    mixed = styles.pick(classes, Choice(own=True, fixed={0: RANDOM}), 7, own=own)
+    assert np.array_equal(mixed[0], bare[0]) and np.array_equal(mixed[1:], own.mu[1:])
+
+
+def test_looks_differ_and_the_first_is_the_only_one_of_a_plain_run(trained, root, tmp_path):
+    bare, looks = draw(trained, root, tmp_path / "a"), draw(trained, root, tmp_path / "b", "--n_samples", "3")
+    assert all(np.array_equal(bare[k], looks[k]) for k in bare)
+    assert sorted(set(looks) - set(bare)) == sorted(f"p{i:02d}_synthesized_image_{k}" for i in range(3) for k in (2, 3))
+    second, third = ([looks[f"p{i:02d}_synthesized_image_{k}"] for i in range(3)] for k in (2, 3))
+    assert not np.array_equal(second, third)
+    html = (tmp_path / "b" / "faces" / "test_latest" / "index.html").read_text()
+    columns = [html.index(f"images/p00_{what}.jpg") for what in ("input_label", "synthesized_image", "synthesized_image_2",
+                                                                "synthesized_image_3", "real_image")]
+    assert columns == sorted(columns), "side by side, in this order"
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["--style", "hair"], "CLASS=NUMBER"), (["--style", "1=x"], "CLASS=NUMBER"), (["--n_samples", "0"], "--n_samples"),
+    (["--style", f"{CLASSES}=0"], f"--style {CLASSES}=0: "), (["--style", "1=0", "--style", "1=1"], "given twice"),
+    (["--style", "nosuch=0"], "--style nosuch=0: .nosuch. is no class"),
+    (["--style", "1=77"], "--style 1=77: there is no such"),
+    (["--sample", "prior"], "--sample prior: .*--use_vae"),
+    (["--cluster_path", "other.npy"], "choose features_clustered_010.npy")])
+def test_styles_that_there_are_not(trained, root, tmp_path, flags, said):
+    error = draw(trained, root, tmp_path, *flags, status=2)
+    assert len(error.strip().splitlines()) == 1 and re.search(said, error), error
+
+
+def test_a_model_without_features_has_no_styles(root, tmp_path):
+    where = ["--name", "faces", "--checkpoints_dir", tmp_path, "--dataroot", root, *SIZES, *NETWORK]
+    succeed(call("train", *where, *LOSSES, "--niter", "1", "--niter_decay", "0", "--no_html", "--max_dataset_size", "1"))
+    for flags in (["--style", "1=0"], ["--n_samples", "2"], ["--sample", "clusters"], ["--style_root", str(root)]):
+        assert "takes no features" in draw(tmp_path, root, tmp_path, *flags, status=2)
+    assert draw(tmp_path, root, tmp_path)
+
+
+def test_draws_are_a_matter_of_seed_picture_and_look_alone():
+    styles = Styles(2, {c: np.random.default_rng(c).normal(size=(10, 2)) for c in range(6)})
+    picks = {(seed, index, look): styles.pick(list(range(6)), Choice(seed=seed), index, look).tobytes()
+             for seed in range(2) for index in range(3) for look in range(3)}
+    assert len(set(picks.values())) == len(picks)
+
+
+def test_names_come_from_the_book_where_the_data_is_gone(trained, root):
+    predictor = Predictor.load(trained / "faces", gpu_ids="-1")
+    assert predictor.model.styles.label_of("1", "--style") == 1
+    styles = Styles(3, {}, spec=predictor.opt.spec, names={"hair": 4})
+    assert styles.label_of("hair", "--style") == 4
