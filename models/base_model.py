@@ -115,6 +115,12 @@ class BaseModel(nn.Module, ABC):
         label = batch["label"][i]
         return label.unique().tolist() if self.opt.label_nc and torch.is_tensor(label) else []
 
+    @staticmethod
+    def unpadded(image: np.ndarray, batch, i: int) -> np.ndarray:
+        """(H, W, ...) of picture i without what --resize_or_crop pad added to it."""
+        width, height = batch["size"][i] if "size" in batch else image.shape[1::-1]
+        return image[:height, :width]
+
     def new_metrics(self):
         """What collects figures against the truth, or None."""
         return

@@ -24,13 +24,15 @@ def export_onnx(net: nn.Module, channels: int, multiple: int, path: str) -> None
         import onnx  # noqa: F401 - the exporter's own message names neither the flag nor the package
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UserError(f"--export_onnx: needs the packages onnx and onnxscript (pip install onnx onnxscript): {error}") from error
+        raise UserError(f"--export_onnx: needs the packages onnx and onnxscript (pip install onnx onnxscript): {error}") \
+            from error
     side = 4 * multiple
-    shapes = {2: multiple * torch.export.Dim("height", min=2, max=2048), 3: multiple * torch.export.Dim("width", min=2, max=2048)}
+    shapes = {axis: multiple * torch.export.Dim(name, min=2, max=2048) for axis, name in ((2, "height"), (3, "width"))}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        torch.onnx.export(net.float().cpu(), (torch.zeros(1, channels, side, 2 * side),), path, dynamo=True, external_data=False,
-                          input_names=["input"], output_names=["picture"], dynamic_shapes=(shapes,), verbose=False)
+        torch.onnx.export(net.float().cpu(), (torch.zeros(1, channels, side, 2 * side),), path, dynamo=True,
+                          external_data=False, input_names=["input"], output_names=["picture"], dynamic_shapes=(shapes,),
+                          verbose=False)
 
 
 class OnnxGenerator(nn.Module):
@@ -55,8 +57,8 @@ class OnnxGenerator(nn.Module):
     def forward(self, x):
         """(N, C, H, W) float32 -> (N, C', H, W) on the same device."""
         if self.input.shape[1] != x.shape[1]:
-            raise UserError(f"--onnx {self.path}: takes {self.input.shape[1]} channels, these flags give {x.shape[1]}; export it "
-                            "again with --export_onnx")
+            raise UserError(f"--onnx {self.path}: takes {self.input.shape[1]} channels, these flags give {x.shape[1]}; "
+                            "export it again with --export_onnx")
         outputs = [self.session.run(None, {self.input.name: one.float().cpu().numpy()})[0] for one in x.split(1)]
         return torch.from_numpy(np.concatenate(outputs)).to(x.device)
 

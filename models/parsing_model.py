@@ -194,7 +194,7 @@ class ParsingModel(BaseModel):
                    "overlay": overlay(photo, colors, parsed.cpu().numpy() == 0)}
         if torch.is_tensor(batch["label"][i]):
             visuals["real_label"] = self._shown_label(batch["label"][i][0])
-        return visuals
+        return {key: self.unpadded(image, batch, i) for key, image in visuals.items()}
 
     def shown_classes(self, batch, outputs, i):
         """The classes of the parsed and of the true map."""
@@ -209,4 +209,5 @@ class ParsingModel(BaseModel):
         """Compare one parsed map with the truth."""
         if not torch.is_tensor(batch["label"][i]):
             return {}
-        return metrics.add(name, self.context.parsed[i].cpu().numpy(), batch["label"][i][0].numpy())
+        parsed, true = self.context.parsed[i].cpu().numpy(), batch["label"][i][0].numpy()
+        return metrics.add(name, self.unpadded(parsed, batch, i), self.unpadded(true, batch, i))

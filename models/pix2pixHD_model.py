@@ -298,7 +298,7 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
         visuals.update((key, tensor2im(outputs[key][i])) for key in ["style_image"] * ("style_image" in outputs) + drawn)
         if torch.is_tensor(batch["image"][i]):
             visuals["real_image"] = tensor2im(batch["image"][i])
-        return visuals
+        return {key: image if key == "style_image" else self.unpadded(image, batch, i) for key, image in visuals.items()}
 
     def new_metrics(self):
         """Colour error of regions, SSIM and PSNR against the real pictures."""
@@ -309,5 +309,5 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
         """Compare one drawn picture with the truth; one in another photo's style has none."""
         if "real_image" not in visuals or "style_image" in visuals:
             return {}
-        label = batch["label"][i][0].numpy() if self.opt.label_nc else None
+        label = self.unpadded(batch["label"][i][0].numpy(), batch, i) if self.opt.label_nc else None
         return metrics.add(name, visuals["synthesized_image"], visuals["real_image"], label)

@@ -17,7 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-FLAGS = ["--gpu_ids", "-1", "--label_nc", "19", "--label_feat", "--loadSize", "36", "--fineSize", "32", "--resize_or_crop", "resize_and_crop",
+FLAGS = ["--gpu_ids", "-1", "--label_nc", "19", "--label_feat", "--loadSize", "36", "--fineSize", "32",
+         "--resize_or_crop", "resize_and_crop",
          "--batchSize", "2", "--ngf", "4", "--ndf", "4", "--nef", "4", "--n_downsample_global", "2", "--n_blocks_global", "1",
          "--n_downsample_E", "2", "--netG", "local", "--n_blocks_local", "1", "--niter_fix_global", "10", "--use_dropout",
          "--pool_size", "4", "--no_vgg_loss", "--no_html", "--niter", "20", "--niter_decay", "20", "--print_freq", "1",
@@ -127,8 +128,9 @@ def main():
     common = ["--dataroot", args.dataroot, "--checkpoints_dir", str(args.folder), *FLAGS]
     train_undisturbed(["--name", "whole", *common])
     seen = train_with_kills(["--name", "killed", *common], args.folder / "killed", args.kills, random.Random(args.seed))
-    litter = [p.name for p in (args.folder / "killed").iterdir() if p.name in (".saving", ".commit") or p.name.endswith(".tmp")]
-    print(json.dumps({**seen, "litter": litter, "differences": differences(args.folder / "whole", args.folder / "killed")[:10]}))
+    litter = [p.name for p in (args.folder / "killed").iterdir() if p.name in (".saving", ".commit") or p.suffix == ".tmp"]
+    found = differences(args.folder / "whole", args.folder / "killed")
+    print(json.dumps({**seen, "litter": litter, "differences": found[:10]}))
 
 
 if __name__ == "__main__":

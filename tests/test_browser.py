@@ -109,7 +109,8 @@ def test_nothing_scrolls_sideways(tmp_path, width):
     (tmp_path / "page" / "index.html").write_text(html)
     (tmp_path / "frame.html").write_text(
         f"<iframe id=f src=page/index.html style='width:{width}px;height:800px;border:0'></iframe><p id=r></p><script>"
-        "f.onload=()=>{let d=f.contentDocument.documentElement; r.textContent='scroll '+d.scrollWidth+' of '+d.clientWidth}</script>"
+        "f.onload=()=>{let d=f.contentDocument.documentElement;"
+        "r.textContent='scroll '+d.scrollWidth+' of '+d.clientWidth}</script>"
     )
     done = subprocess.run(
         [

@@ -130,6 +130,13 @@ def test_aspect_ratio_stretches_what_is_written(drawn, ratio, shape):
     assert all(image.shape[:2] == shape for image in pictures(page).values())
 
 
+def test_padding_is_cut_off_what_is_written_and_scored(drawn, tmp_path):
+    odd = write_root(tmp_path / "odd", {"test": 2}, size=(37, 30))
+    page, _ = drawn("--dataroot", odd, "--resize_or_crop", "pad", "--use_encoded_image")
+    assert {image.shape for image in pictures(page).values()} == {(30, 37, 3)}
+    assert json.loads((page / "metrics.json").read_text())["pictures"] == 2
+
+
 def test_phase_and_results_dir_name_the_folder(drawn):
     page, _ = drawn("--phase", "train", "--how_many", "1")
     assert page.name == "train_latest" and list(pictures(page)) == ["p00_synthesized_image.jpg"]
