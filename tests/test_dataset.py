@@ -380,3 +380,10 @@ def test_light_falls_on_the_photo_alone():
     assert not torch.equal(prep.image(photo, (8, 8), draw, lit=True), prep.image(photo, (8, 8), draw))
     assert torch.equal(prep.image(photo, (8, 8), draw), prep.image(photo, (8, 8), Draw()))
     assert prep.image(photo, (8, 8), draw, lit=True).abs().max() <= 1
+
+
+def test_spawned_workers_load_what_forked_ones_do(root):
+    alone, spawned = loader_of(root, "--batchSize", "2"), loader_of(root, "--batchSize", "2", "--nThreads", "1")
+    spawned.loader.multiprocessing_context = "spawn"
+    for one, other in zip(alone.epoch(2), spawned.epoch(2), strict=True):
+        assert same(one, other)
