@@ -9,7 +9,7 @@ python=${PYTHON:-python3}
     --label_feat --loadSize 128 --resize_or_crop resize --batchSize 4 \
     --ngf 16 --ndf 16 --nef 8 --n_downsample_global 3 --n_blocks_global 4 --n_downsample_E 3 \
     --feat_skip --norm_E none --upsample resize --no_vgg_loss --lambda_pyr 20 --lr 0.0006 \
-    --niter "${NITER:-8}" --niter_decay "${NITER_DECAY:-8}" --print_freq 96 --display_freq 96 \
+    --niter "${NITER:-7}" --niter_decay "${NITER_DECAY:-7}" --print_freq 96 --display_freq 96 \
     --save_epoch_freq 100 --save_latest_freq 100000
 "$python" encode_features.py --name demo --gpu_ids "${GPU_IDS:--1}"
 "$python" test.py --name demo --gpu_ids "${GPU_IDS:--1}" --results_dir ./results_sampled/
