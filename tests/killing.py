@@ -1,6 +1,6 @@
 """Kill a training at random moments, resume it each time, and compare it with one that was left alone.
 
-    python -m tests.killing FOLDER --kills 100 --seed 0
+    python -m tests.killing FOLDER --dataroot DATA --kills 100 --niter 100
 
 Each life of the training is a process of its own, forked before torch has started a thread, and ended by SIGKILL while it
 steps, logs or saves. Prints one JSON line with what was seen.
@@ -21,7 +21,7 @@ FLAGS = ["--gpu_ids", "-1", "--label_nc", "19", "--label_feat", "--loadSize", "3
          "--resize_or_crop", "resize_and_crop",
          "--batchSize", "2", "--ngf", "4", "--ndf", "4", "--nef", "4", "--n_downsample_global", "2", "--n_blocks_global", "1",
          "--n_downsample_E", "2", "--netG", "local", "--n_blocks_local", "1", "--niter_fix_global", "10", "--use_dropout",
-         "--pool_size", "4", "--no_vgg_loss", "--no_html", "--niter", "20", "--niter_decay", "20", "--print_freq", "1",
+         "--pool_size", "4", "--no_vgg_loss", "--no_html", "--print_freq", "1",
          "--save_latest_freq", "4", "--save_epoch_freq", "15", "--nThreads", "0"]
 
 
@@ -120,12 +120,14 @@ def main():
     parser.add_argument("--dataroot", required=True)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--niter", type=int, default=20, help="half of the epochs; more kills want a longer training")
     args = parser.parse_args()
     os.environ["KILL_LOG"] = str(args.folder / "stderr.txt")
     # imported once, before the first fork; nothing in them starts a thread
     import options.train_options  # noqa: F401
     import train  # noqa: F401
-    common = ["--dataroot", args.dataroot, "--checkpoints_dir", str(args.folder), *FLAGS]
+    epochs = ["--niter", str(args.niter), "--niter_decay", str(args.niter)]
+    common = ["--dataroot", args.dataroot, "--checkpoints_dir", str(args.folder), *FLAGS, *epochs]
     train_undisturbed(["--name", "whole", *common])
     seen = train_with_kills(["--name", "killed", *common], args.folder / "killed", args.kills, random.Random(args.seed))
     litter = [p.name for p in (args.folder / "killed").iterdir() if p.name in (".saving", ".commit") or p.suffix == ".tmp"]
