@@ -1,17 +1,11 @@
 """ResNet-18's ImageNet weights, and where they are found."""
 from __future__ import annotations
 
-import os
-import socket
-import urllib.error
 from pathlib import Path
 
-import torch
-
+from models.networks.pretrained import published_file
 from util.checkpoint import read_tensors
 from util.errors import UserError
-
-_PATIENCE = 10  # seconds that a silent server is given
 
 
 def find_resnet18(path: str = "") -> tuple[dict | None, str]:
@@ -22,20 +16,8 @@ def find_resnet18(path: str = "") -> tuple[dict | None, str]:
     if path:
         return _read(Path(path)), ""
     import torchvision
-    url = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(url)
-    if cached.is_file():
-        return _read(cached), ""
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_PATIENCE)
-    try:
-        torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True, check_hash=True)
-    except (OSError, urllib.error.URLError, RuntimeError) as error:
-        reason = " ".join(str(getattr(error, "reason", None) or error).split())[:120]
-        return None, f"they are not in {cached.parent} and cannot be downloaded ({reason})"
-    finally:
-        socket.setdefaulttimeout(patience)
-    return _read(cached), ""
+    cached, reason = published_file(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url)
+    return (_read(cached), "") if cached else (None, reason)
 
 
 def _read(path: Path) -> dict:

@@ -1,18 +1,15 @@
 """VGG19's features for the perceptual loss, and where its weights are found."""
 from __future__ import annotations
 
-import os
-import socket
-import urllib.error
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from models.networks.pretrained import published_file
 from util.errors import UserError
 
 _SLICES = ((0, 2), (2, 7), (7, 12), (12, 21), (21, 30))  # up to relu1_1, relu2_1, relu3_1, relu4_1, relu5_1
-_PATIENCE = 10  # seconds that a silent server is given
 
 
 class VGG19Features(nn.Module):
@@ -51,19 +48,8 @@ def find_weights(path: str = "") -> tuple[dict | None, str]:
             raise UserError(f"--vgg_weights {path}: there is no such file; it is torchvision's vgg19 state dict")
         return _read(Path(path)), ""
     import torchvision
-    url = torchvision.models.VGG19_Weights.IMAGENET1K_V1.url
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(url)
-    if cached.is_file():
-        return _read(cached), ""
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_PATIENCE)
-    try:
-        return torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True, check_hash=True), ""
-    except (OSError, urllib.error.URLError, RuntimeError) as error:
-        reason = " ".join(str(getattr(error, "reason", None) or error).split())[:120]
-        return None, f"they are not in {cached.parent} and cannot be downloaded ({reason})"
-    finally:
-        socket.setdefaulttimeout(patience)
+    cached, reason = published_file(torchvision.models.VGG19_Weights.IMAGENET1K_V1.url)
+    return (_read(cached), "") if cached else (None, reason)
 
 
 def _read(path: Path) -> dict:
