@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from models import weights
+from models.networks import build
+from models.networks.blocks import recompute_layers
 from util import distributed
 from util.checkpoint import finish_commit
-from util.device import autocast, device_of
+from util.device import autocast, compile_network, device_of, usable_precision
 from util.errors import UserError, first_few
 
 _HOPELESS = 50  # overflowing fp16 steps in a row; the loss scale has then been halved fifty times
@@ -39,11 +41,15 @@ class BaseModel(nn.Module, ABC):
         self.nets = nn.ModuleDict()
         self._load_networks()
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        self.precision = "bf16" if opt.precision == "fp16" and self.device.type == "cpu" else opt.precision
+        self.precision = usable_precision(opt.precision, self.device.type)
         self.skipped = self._skipped_in_a_row = 0  # fp16 steps that overflowed
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.to(self.device)
+        if opt.compile:
+            for net in self.compiled():
+                compile_network(net, self.precision)
         if opt.role == "train":
+            recompute_layers(self.nets, opt.checkpoint_activations)
             self.optimizers = self.make_optimizers()
         else:
             self.eval().requires_grad_(False)
@@ -82,6 +88,10 @@ class BaseModel(nn.Module, ABC):
     @abstractmethod
     def networks(self) -> dict:
         """{name: function that constructs it} of the networks that opt.role needs, without weights."""
+
+    def compiled(self) -> list[nn.Module]:
+        """What --compile compiles: networks whose gradients are all wanted where any is."""
+        return list(self.nets.values())
 
     @abstractmethod
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -152,18 +162,50 @@ class BaseModel(nn.Module, ABC):
     def train_step(self, batch) -> dict[str, torch.Tensor]:
         """One step of all updates on a batch. -> {term: detached scalar}. Raises Diverged for a term not finite."""
         self.train()
+        for optimizer in self.optimizers.values():  # before the forward pass, whose activations take their place
+            optimizer.zero_grad(set_to_none=True)
         self.prepare(batch)
         losses = [(name, loss()) for name, loss in self.updates()]
         terms = {key: value.detach().float() for _, found in losses for key, value in found.items()}
         weight = batch.get("weight", 1.0)
         terms = dict(zip(terms, distributed.weighted_sum(list(terms.values()), weight)))
         self._check_finite(terms, batch)
-        for i, (name, found) in reversed(list(enumerate(losses))):
-            self._set_gradients(name, sum(found.values()), weight, keep_graph=i > 0)
-        for name, _ in losses:
+        totals = [(name, sum(found.values()) * self.loss_scale.get(name, 1.0)) for name, found in losses]
+        del losses
+        for name, total in reversed(totals[1:]):
+            self._set_gradients(name, total, weight, keep_graph=True)
+        if self._gradients_are_needed_whole():
+            self._set_gradients(*totals[0], weight, keep_graph=False)
+            self.scaler.step(self.optimizers[totals[0][0]])
+        else:
+            self._step_while_going_back(*totals[0])
+        for name, _ in totals[1:]:
             self.scaler.step(self.optimizers[name])
         self._update_scale(batch)
         return terms
+
+    def _gradients_are_needed_whole(self) -> bool:
+        """By other processes, by the scaler, which looks for overflows first, or by who wants to see their norms."""
+        return distributed.world() > 1 or self.scaler.is_enabled() or self.opt.verbose
+
+    def _step_while_going_back(self, name: str, total: torch.Tensor) -> None:
+        """Step each parameter as soon as its gradient is there: the gradients are never in memory together.
+
+        Only for the last backward pass; a parameter must have had its only use in the graph by then.
+        """
+        optimizer = self.optimizers[name]
+
+        def step(parameter):
+            optimizer.step()
+            parameter.grad = None
+
+        wanted = _trained(optimizer)
+        hooks = [p.register_post_accumulate_grad_hook(step) for p in wanted]
+        try:
+            torch.autograd.backward(total, inputs=wanted)
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def _update_scale(self, batch) -> None:
         """With fp16, adapt the loss scale; a step that overflowed was skipped, and is counted."""
@@ -187,13 +229,9 @@ class BaseModel(nn.Module, ABC):
 
     def _set_gradients(self, name: str, total: torch.Tensor, weight: float, keep_graph: bool) -> None:
         """Gradients of one update's own parameters and of nothing else, over the global batch."""
-        params = [p for group in self.optimizers[name].param_groups for p in group["params"]]
-        wanted = [p for p in params if p.requires_grad]
-        total = self.scaler.scale(total * self.loss_scale.get(name, 1.0))
-        gradients = torch.autograd.grad(total, wanted, retain_graph=keep_graph)
-        for p in params:
-            p.grad = None
-        for p, gradient in zip(wanted, distributed.weighted_sum(list(gradients), weight)):
+        wanted = _trained(self.optimizers[name])
+        torch.autograd.backward(self.scaler.scale(total), inputs=wanted, retain_graph=keep_graph)
+        for p, gradient in zip(wanted, distributed.weighted_sum([p.grad for p in wanted], weight)):
             p.grad = gradient
 
     def _check_finite(self, terms: dict, batch) -> None:
@@ -239,7 +277,6 @@ class BaseModel(nn.Module, ABC):
 
     def _load_networks(self) -> None:
         """Build the networks, with fresh weights or those of an experiment."""
-        from models.networks import build
         opt = self.opt
         own = Path(opt.checkpoints_dir) / opt.name
         pretrain = Path(opt.load_pretrain) if getattr(opt, "load_pretrain", "") else None
@@ -258,6 +295,11 @@ class BaseModel(nn.Module, ABC):
                     continue
                 weights.load(net, name, path, partial, self.weights_hint, share=opt.role != "train")
             self.nets[name] = net
+
+
+def _trained(optimizer) -> list[torch.Tensor]:
+    """The parameters of an optimizer that are not frozen."""
+    return [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
 
 
 def _check_moments(optimizer) -> None:

@@ -41,5 +41,8 @@ def check(opt) -> None:
     if opt.role == "encode":
         raise UserError("--model parsing: it makes label maps from photos and has no features to encode; choose a model "
                         "with an encoder")
+    if opt.role == "train" and opt.checkpoint_activations:
+        raise UserError("--checkpoint_activations: a parser's norms count each batch they see, so its layers cannot be run "
+                        "again; leave it out")
     if opt.role == "train" and opt.from_scratch and opt.resnet_weights:
         raise UserError("--from_scratch and --resnet_weights: start from random weights or from a file; give one of the two")

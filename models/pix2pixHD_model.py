@@ -149,6 +149,12 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
         """The flags that a generator's or encoder's state dict was made with."""
         return {"G": flags.describe_generator, "E": flags.describe_encoder}.get(name, lambda _: "")(state)
 
+    def compiled(self):
+        """The generator and the encoder's layers. The discriminator goes back for its own weights and for the picture's sake in
+        turn; compiled, it would do both both times."""
+        parts = [self.nets["E"].model] if "E" in self.nets else []
+        return parts + [self.nets["G"]] * ("G" in self.nets)
+
     def make_optimizers(self):
         """Adam for G with E, and for D."""
         def adam(*names):
@@ -197,7 +203,7 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
         from models.networks.vgg import VGG19Features, find_weights
         state, reason = find_weights(self.opt.vgg_weights)
         if state is not None:
-            self.vgg_loss = VGGLoss(VGG19Features(state).to(self.device))
+            self.vgg_loss = VGGLoss(VGG19Features(state).to(self.device), self.opt.checkpoint_activations)
             return
         self.pyramid_weight += self.opt.lambda_feat * sum(VGG_WEIGHTS)
         self.notes.append(f"No VGG19 weights: {reason}. Training goes on with a pyramid L1 term (G_Pyr) in place of G_VGG, "
@@ -271,7 +277,9 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
         if self.pool.pool_size:
             pair = torch.cat([self.context.condition, self.context.fake.detach()], 1)
             answers = self._answers(self.pool.query(pair))
-        return {"D_real": self.gan_loss(self.context.answers_real, True), "D_fake": self.gan_loss(answers, False)}
+        terms = {"D_real": self.gan_loss(self.context.answers_real, True), "D_fake": self.gan_loss(answers, False)}
+        self.context.answers_fake = self.context.answers_real = None  # the graph holds what it needs, as long as it needs it
+        return terms
 
     def _discriminate(self, image):
         return self._answers(torch.cat([self.context.condition, image], 1))

@@ -10,7 +10,7 @@ from data.dataset_spec import DatasetSpec
 from options import saved
 from options.flags import INF, FlagParser, folder_name, number, resize_or_crop, whole, whole_or_inf
 from util import distributed
-from util.device import PRECISIONS, available_gpu_ids, parse_gpu_ids
+from util.device import PRECISIONS, available_gpu_ids, parse_gpu_ids, usable_precision
 from util.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -48,7 +48,7 @@ class BaseOptions:
 
     def __init__(self, role: str | None = None):
         self.role = role or self.role
-        self.is_train = False
+        self.is_train = self.is_script = False
 
     def initialize(self, parser: FlagParser) -> FlagParser:
         """Add the flags that every script has."""
@@ -60,10 +60,13 @@ class BaseOptions:
     def parse(self, argv: list[str] | None = None, save: bool = True) -> Options:
         """Parse `argv` (default: the command line) into an Options; prints what is not a default.
 
+        With the command line, several --gpu_ids start it anew in a process a device; a program that brings its own `argv`
+        stays one process, on the first of them.
         save is accepted for old callers; the record is written by the script once the run is sound.
         Raises UserError naming the flag, what was found and what is allowed.
         """
         distributed.quiet_unless_main()
+        self.is_script = argv is None
         argv = list(sys.argv[1:] if argv is None else argv)
         helping = "-h" in argv or "--help" in argv
         first = self._first_phase(argv)
@@ -154,9 +157,9 @@ class BaseOptions:
         if line:
             print(line)
         if len(ids) > 1 and not distributed.launched():
-            if self.role == "train":
+            if self.is_script:
                 distributed.launch(len(ids))
-            print(f"--gpu_ids {values['gpu_ids']}: only training is spread over devices, using {ids[0]}")
+            print(f"--gpu_ids {values['gpu_ids']}: only the scripts start a process a device, using {ids[0]}")
             ids = ids[:1]
         values["gpu_ids"] = ids
         if values["fp16"] and sources["precision"] != "command line":
@@ -187,8 +190,12 @@ def check_shared(opt) -> None:
     if opt.label_nc and beyond:
         raise UserError(f"{Path(opt.dataroot) / 'dataset.json'}: flip_pairs names id {beyond[0]}, but --label_nc "
                         f"{opt.label_nc} allows 0 to {opt.label_nc - 1}; raise --label_nc or remove the pair")
-    if opt.precision == "fp16" and not opt.gpu_ids:
+    used = usable_precision(opt.precision, "cuda" if opt.gpu_ids else "cpu")
+    if (opt.precision, used) == ("fp16", "bf16"):
         print("--fp16 on a CPU: bfloat16 is used, which CPUs compute and which needs no loss scaling")
+    elif opt.precision != used:
+        print(f"--precision {opt.precision}: this CPU computes no 16-bit numbers (it has neither AVX-512 nor AMX), and "
+              "imitating them is many times slower; float32 is used")
 
 
 def _short(path: Path) -> str:
@@ -213,6 +220,8 @@ def _experiment_flags(parser):
     group.add_argument("--verbose", action="store_true", help="show every option, the networks, and tracebacks")
     group.add_argument("--fp16", action="store_true", help="mixed precision: short for --precision fp16")
     group.add_argument("--precision", choices=PRECISIONS, default="fp32", help="what the networks compute in")
+    group.add_argument("--compile", action="store_true", help="compile the networks at their first step or picture: a minute "
+                       "of waiting, then faster")
     group.add_argument("--local_rank", type=whole(), default=0, help="set by distributed launchers; read from the "
                        "environment where they set it there")
     group.add_argument("--seed", type=whole(0, 2**31 - 1), default=0, help="order, augmentation, initial weights and "
@@ -244,6 +253,9 @@ def _input_flags(parser):
     group.add_argument("--serial_batches", action="store_true", help="take pictures in order, not shuffled")
     group.add_argument("--no_flip", action="store_true", help="do not mirror half of the training pictures")
     group.add_argument("--nThreads", type=whole(0, 512), default=2, help="processes that load data; 0: this one")
+    group.add_argument("--cache", default="", metavar="DIR", help="keep decoded and scaled pictures in this folder, for "
+                       "later epochs and runs; several may share it")
+    group.add_argument("--cache_size", type=number(0, above=True), default=20.0, help="at most this many GB in --cache")
     group.add_argument("--max_dataset_size", type=whole_or_inf(1), default=INF, help="use at most this many pictures")
     group.add_argument("--display_winsize", type=whole(16, 10000), default=512, help="width of pictures on the pages")
     group.add_argument("--tf_log", action="store_true", help="write TensorBoard logs (needs tensorboard)")

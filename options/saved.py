@@ -13,7 +13,7 @@ from util.files import atomic_write, read_json
 
 # flags that belong to one call, never to the experiment or the data
 PERSONAL = {"name", "checkpoints_dir", "gpu_ids", "local_rank", "verbose", "continue_train", "load_pretrain",
-            "which_epoch", "phase", "results_dir", "debug", "model", "dataset_mode", "dataroot"}
+            "which_epoch", "phase", "results_dir", "debug", "model", "dataset_mode", "dataroot", "cache", "cache_size"}
 
 
 def experiment_folder(opt) -> Path:

@@ -60,6 +60,8 @@ def _loop_flags(parser):
     group.add_argument("--phase", type=folder_name, default="train", help="train, val, test, ...: prefix of the folders")
     group.add_argument("--niter", type=whole(0), default=100, help="epochs at the starting learning rate")
     group.add_argument("--niter_decay", type=whole(0), default=100, help="epochs in which it falls to zero")
+    group.add_argument("--checkpoint_activations", action="store_true", help="forget what layers gave and compute it again "
+                       "going back: less memory, for 1024 pixels and more, and a slower step")
     group.add_argument("--beta1", type=number(0, 1, below=True), default=0.5, help="Adam's momentum")
     group.add_argument("--lr", type=number(0, above=True), default=0.0002, help="Adam's starting learning rate")
 

@@ -36,6 +36,13 @@ def flags_of(name, root, checkpoints, *more, role="train"):
     return known(name, [*argv, *SIZES, *NETWORK, *more], role)
 
 
+def first_gradients(model, batch):
+    """The gradients of a step, {parameter: gradient}: without the step's own way of letting go of them."""
+    model._gradients_are_needed_whole = lambda: True
+    terms = model.train_step(batch)
+    return terms, {k: p.grad for k, p in model.nets.named_parameters()}
+
+
 def training(name, root, checkpoints, *more):
     opt = options(flags_of(name, root, checkpoints, *LOSSES, "--from_scratch", *more))
     return create_model(opt), CreateDataLoader(opt)
@@ -54,13 +61,13 @@ def test_every_parameter_of_an_update_learns(name, flags, root_inst, tmp_path):
     model, loader = training(name, root_inst, tmp_path, "--batchSize", "2", *flags)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     model.start_epoch(1)
-    terms = model.train_step(first_batch(loader))
+    terms, gradients = first_gradients(model, first_batch(loader))
     assert terms and all(torch.isfinite(v) and v.ndim == 0 and not v.requires_grad for v in terms.values())
     owned = [id(p) for o in model.optimizers.values() for group in o.param_groups for p in group["params"]]
     assert sorted(owned) == sorted(id(p) for p in model.nets.parameters()), "each parameter has one optimizer"
-    for key, p in model.nets.named_parameters():
-        assert p.grad is not None and torch.isfinite(p.grad).all(), key
-        assert p.grad.abs().max() > 0 or key.endswith("bias"), key  # a bias before a norm has none
+    for key, gradient in gradients.items():
+        assert gradient is not None and torch.isfinite(gradient).all(), key
+        assert gradient.abs().max() > 0 or key.endswith("bias"), key  # a bias before a norm has none
     after = model.state_dict()
     assert all(not torch.equal(before[k], after[k]) for k,
                p in model.named_parameters() if k.endswith("weight") and p.requires_grad)
@@ -94,7 +101,7 @@ def test_updates_have_the_gradients_of_their_own_loss_before_any_step(name, root
     twin.train()
     twin.prepare(batch)
     terms = {update: loss() for update, loss in twin.updates()}
-    model.train_step(batch)
+    first_gradients(model, batch)
     for update, found in terms.items():
         parameters = [p for group in twin.optimizers[update].param_groups for p in group["params"]]
         wanted = torch.autograd.grad(sum(found.values()) * twin.loss_scale.get(update, 1), parameters, retain_graph=True)

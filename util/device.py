@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 
 from util.errors import UserError
 
@@ -55,6 +56,35 @@ def keep_freed_memory() -> None:
         libc.mallopt(m_mmap_threshold, 1 << 30)
         libc.mallopt(m_trim_threshold, (1 << 31) - 1)
         libc.mallopt(m_top_pad, 64 << 20)
+
+
+def computes_bf16() -> bool:
+    """Whether this CPU has bfloat16 arithmetic, or AVX-512 to stand in for it; without, a step takes 25 times as long."""
+    import torch
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def usable_precision(precision: str, device_type: str) -> str:
+    """What a device of that type computes in where `precision` is asked for: CPUs have no fp16, and some no bf16."""
+    if device_type != "cpu" or precision == "fp32":
+        return precision
+    return "bf16" if computes_bf16() else "fp32"
+
+
+def compile_network(net, precision: str):
+    """Have torch.compile fuse what lies between a network's convolutions, from the first call on. In place.
+
+    With 16 bits the weights go channels-last, the layout of the convolutions for them, which fused layers keep. Raises
+    UserError naming --compile where there is no compiler.
+    """
+    import torch
+    compilers = os.environ.get("CXX", "g++"), "clang++", "cl"
+    if next(net.parameters()).device.type == "cpu" and not any(map(shutil.which, compilers)):
+        raise UserError("--compile: needs a C++ compiler, and there is none (g++, or what the variable CXX names); install "
+                        "one, or leave --compile out")
+    if precision != "fp32":
+        net.to(memory_format=torch.channels_last)
+    net.compile()
 
 
 def device_of(gpu_ids: list[int]):

@@ -11,9 +11,11 @@ VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 class VGGLoss(nn.Module):
     """L1 between VGG19 features, weighted 1/32, 1/16, 1/8, 1/4, 1 from fine to coarse (Johnson et al. 2016)."""
 
-    def __init__(self, features: nn.Module):
+    def __init__(self, features: nn.Module, recompute: bool = False):
+        """recompute: forget what lies between the compared features and compute it again going back: less memory."""
         super().__init__()
         self.features = features
+        self.features.recompute = recompute
 
     def forward(self, fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Two pictures (N, C, H, W) in [-1, 1] -> scalar. No gradient flows into the real one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from models.networks.blocks import down_layers, first_layers, last_layers, up_layers
+from models.networks.blocks import Layers, down_layers, first_layers, last_layers, run_layers, up_layers
 from models.networks.generator import FeatureSkip, finish
 from models.regions import Regions
 
@@ -43,7 +43,7 @@ class Encoder(nn.Module):
                  upsample: str = "transpose", image_skip: bool = False, variational: bool = False):
         super().__init__()
         pad, convolution, tanh = last_layers(nef, output_nc)
-        self.model = nn.Sequential(*first_layers(input_nc, nef, norm), *down_layers(nef, n_downsample, norm),
+        self.model = Layers(*first_layers(input_nc, nef, norm), *down_layers(nef, n_downsample, norm),
                                    *up_layers(nef, n_downsample, norm, upsample), pad, convolution,
                                    nn.Identity() if variational else tanh)
         self.skip = FeatureSkip(input_nc, output_nc) if image_skip else None
@@ -61,7 +61,7 @@ class Encoder(nn.Module):
         """
         if self.logvar is None:
             return regions.mean(self.features(image).float()), None
-        padded = self.model[:-2](image)
+        padded = run_layers(list(self.model)[:-2], image, self.model.recompute)
         mu = self.model[-2](padded)
         if self.skip is not None:
             mu = mu + self.skip(image)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from models.networks.blocks import (
+    Layers,
     ResnetBlock,
     conv_norm_relu,
     down_layers,
@@ -12,6 +13,7 @@ from models.networks.blocks import (
     first_layers,
     last_layers,
     norm_layer,
+    run_layers,
     up_conv,
     up_layers,
 )
@@ -46,13 +48,11 @@ class FeatureSkip(nn.Module):
         return self.conv(x[:, -self.feat_nc:])
 
 
-def finish(hidden: nn.Sequential, x: torch.Tensor, skip: FeatureSkip | None, inputs: torch.Tensor) -> torch.Tensor:
+def finish(hidden: Layers, x: torch.Tensor, skip: FeatureSkip | None, inputs: torch.Tensor) -> torch.Tensor:
     """Run layers that end in tanh, adding the feature path before it where there is one."""
     if skip is None:
         return hidden(x)
-    for layer in hidden[:-1]:
-        x = layer(x)
-    return hidden[-1](x + skip(inputs))
+    return hidden[-1](run_layers(list(hidden)[:-1], x, hidden.recompute) + skip(inputs))
 
 
 class GlobalGenerator(nn.Module):
@@ -64,7 +64,7 @@ class GlobalGenerator(nn.Module):
     def __init__(self, input_nc: int, output_nc: int, ngf: int = 64, n_downsample: int = 3, n_blocks: int = 9,
                  norm: str = "instance", use_dropout: bool = False, upsample: str = "transpose", feat_skip: int = 0):
         super().__init__()
-        self.model = nn.Sequential(*global_layers(input_nc, output_nc, ngf, n_downsample, n_blocks, norm, use_dropout,
+        self.model = Layers(*global_layers(input_nc, output_nc, ngf, n_downsample, n_blocks, norm, use_dropout,
                                                   upsample))
         self.skip = FeatureSkip(feat_skip, output_nc) if feat_skip else None
 
@@ -84,7 +84,7 @@ class LocalEnhancer(nn.Module):
                  use_dropout: bool = False, upsample: str = "transpose", feat_skip: int = 0):
         super().__init__()
         self.n_local_enhancers = n_local_enhancers
-        self.model = nn.Sequential(*global_layers(input_nc, output_nc, ngf * 2 ** n_local_enhancers, n_downsample_global,
+        self.model = Layers(*global_layers(input_nc, output_nc, ngf * 2 ** n_local_enhancers, n_downsample_global,
                                                   n_blocks_global, norm, use_dropout, upsample)[:-3])
         for n in range(1, n_local_enhancers + 1):
             width = ngf * 2 ** (n_local_enhancers - n)
@@ -93,8 +93,8 @@ class LocalEnhancer(nn.Module):
                   up_conv(width * 2, width, upsample), norm_layer(norm, width), nn.ReLU(inplace=True)]
             if n == n_local_enhancers:
                 up += last_layers(ngf, output_nc)
-            setattr(self, f"model{n}_1", nn.Sequential(*down))
-            setattr(self, f"model{n}_2", nn.Sequential(*up))
+            setattr(self, f"model{n}_1", Layers(*down))
+            setattr(self, f"model{n}_2", Layers(*up))
         self.skip = FeatureSkip(feat_skip, output_nc) if feat_skip else None
 
     def forward(self, x):

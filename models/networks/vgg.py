@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from models.networks.pretrained import published_file
 from util.errors import UserError
@@ -17,6 +18,8 @@ class VGG19Features(nn.Module):
 
     state: torchvision's state dict of vgg19; its classifier may be missing.
     """
+
+    recompute = False  # the layers between the five, going back
 
     def __init__(self, state: dict):
         super().__init__()
@@ -33,7 +36,7 @@ class VGG19Features(nn.Module):
         x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
         outputs = []
         for layers in self.slices:
-            x = layers(x)
+            x = checkpoint(layers, x, use_reentrant=False) if self.recompute and torch.is_grad_enabled() else layers(x)
             outputs.append(x)
         return outputs
 

@@ -1,0 +1,140 @@
+"""Two ways of doing one thing, measured in turn: each in a process of its own, so that neither's set-up helps the other."""
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+class Side:
+    """A process that does its thing once each time it is asked.
+
+    argv: a command whose program calls `serve`. environment: variables to set, or with None to take away.
+    """
+
+    def __init__(self, argv: list[str], environment: dict | None = None):
+        changed = {**os.environ, **(environment or {})}
+        self.process = subprocess.Popen(argv, cwd=PROJECT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        env={k: v for k, v in changed.items() if v is not None})
+        self.facts = self._answer()
+
+    def turn(self) -> float:
+        """Have it done once: seconds."""
+        self._ask("turn")
+        return self._answer()["seconds"]
+
+    def close(self) -> dict:
+        """End the process: its 'peak_mb', and the facts that it gave at its start."""
+        self._ask("end")
+        last = self._answer()
+        self.process.wait()
+        return {**self.facts, **last}
+
+    def _ask(self, word):
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+
+    def _answer(self) -> dict:
+        for line in self.process.stdout:
+            if line.startswith('{"answer"'):
+                return json.loads(line)["answer"]
+        raise SystemExit(f"the measured process ended with status {self.process.wait()}")
+
+
+def serve(work, facts: dict | None = None, device=None) -> None:
+    """Be a Side: call `work()` whenever the parent asks. facts: what the parent should know, said once."""
+    _say(facts or {})
+    for line in sys.stdin:
+        if line.strip() != "turn":
+            break
+        _synchronize(device)
+        begun = time.perf_counter()
+        work()
+        _synchronize(device)
+        _say({"seconds": time.perf_counter() - begun})
+    _say({"peak_mb": round(peak_megabytes(device))})
+
+
+def _say(answer):
+    print(json.dumps({"answer": answer}), flush=True)
+
+
+def _synchronize(device):
+    if device is not None and device.type == "cuda":
+        import torch
+        torch.cuda.synchronize(device)
+
+
+def peak_megabytes(device=None) -> float:
+    """The most memory this process ever held: of the CUDA device where it works on one, else resident."""
+    if device is not None and device.type == "cuda":
+        import torch
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def in_turn(sides: dict[str, Side], rounds: int, warmup: int = 1) -> dict[str, list[float]]:
+    """{name: seconds of each round}, the sides taking turns so that a drifting machine is the same for all."""
+    for _ in range(warmup):
+        for side in sides.values():
+            side.turn()
+    seconds = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            seconds[name].append(side.turn())
+    return seconds
+
+
+def in_commands(commands: dict[str, list[str]], rounds: int, warmup: int = 1, environment: dict | None = None) -> dict:
+    """{name: seconds of each round} of whole processes, in turn. Raises SystemExit showing what a failing one said."""
+    seconds = {name: [] for name in commands}
+    for number in range(-warmup, rounds):
+        for name, argv in commands.items():
+            begun = time.perf_counter()
+            done = subprocess.run(argv, cwd=PROJECT, env={**os.environ, **(environment or {})}, capture_output=True, text=True)
+            if done.returncode:
+                raise SystemExit(f"{' '.join(argv)}: exit status {done.returncode}\n{done.stderr}")
+            if number >= 0:
+                seconds[name].append(time.perf_counter() - begun)
+    return seconds
+
+
+def summary(seconds: list[float]) -> dict:
+    """Median and spread of seconds, rounded to what they mean."""
+    return {"median": rounded(statistics.median(seconds)), "spread": [rounded(min(seconds)), rounded(max(seconds))]}
+
+
+def ratio(reference: list[float], ours: list[float]) -> float:
+    """How many times faster: the median of the rounds' ratios."""
+    return rounded(statistics.median(a / b for a, b in zip(reference, ours)))
+
+
+def report(benchmark: str, what: str, **figures) -> None:
+    """One JSON line."""
+    print(json.dumps({"benchmark": benchmark, "what": what, **figures}), flush=True)
+
+
+def rounded(value: float) -> float:
+    """Three digits."""
+    return float(f"{value:.3g}")
+
+
+def matmul_peak(device, dtype, side: int = 2048) -> float:
+    """TFLOP/s of a product of two square matrices: the most a network could reach here."""
+    import torch
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    seconds = []
+    for _ in range(6):
+        _synchronize(device)
+        begun = time.perf_counter()
+        a @ b
+        _synchronize(device)
+        seconds.append(time.perf_counter() - begun)
+    return 2 * side**3 / statistics.median(seconds[1:]) / 1e12

@@ -1,0 +1,122 @@
+"""A training step of the documented command, against the plain one: python -m benchmarks.step [--precision bf16] [--compile]
+
+Each runs in a process of its own; they take turns. The figures: seconds a step, their ratio, TFLOP/s (of the operations that
+the plain step's convolutions need) and its share of what a matrix product reaches here, peak memory, and how far the losses
+of the first step differ. --sizes 128 256 512 1024 shows how time and memory grow.
+"""
+from __future__ import annotations
+
+import argparse
+import sys
+
+if "plain" not in sys.argv:  # which runs as PyTorch comes
+    import startup  # noqa: F401 - before torch
+from benchmarks._timing import Side, in_turn, matmul_peak, ratio, report, rounded, serve, summary
+
+PLAIN_ENVIRONMENT = {"OMP_WAIT_POLICY": None}  # what startup.py set here
+
+
+def main():
+    """Measure each size asked for."""
+    flags = _flags().parse_args()
+    if flags.serve:
+        return serve_one(flags)
+    for size in flags.sizes:
+        measure(flags, size)
+    return 0
+
+
+def _flags():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512], help="sides of the pictures")
+    parser.add_argument("--batch", type=int, default=1, help="pictures in a step")
+    parser.add_argument("--ngf", type=int, default=64, help="width of the generator and the discriminator")
+    parser.add_argument("--rounds", type=int, default=5, help="measured steps of each, after one to warm up")
+    parser.add_argument("--gpu_ids", default="-1", help="-1 for the CPU, 0 for the first GPU")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--checkpoint_activations", action="store_true")
+    parser.add_argument("--alone", action="store_true", help="ours only, where the plain step would not fit into memory")
+    parser.add_argument("--serve", choices=("plain", "ours"), help=argparse.SUPPRESS)
+    return parser
+
+
+def measure(flags, size: int) -> None:
+    """Both sides at one size."""
+    again = [sys.executable, "-m", "benchmarks.step", *sys.argv[1:], "--sizes", str(size), "--serve"]
+    sides = {} if flags.alone else {"plain": Side([*again, "plain"], PLAIN_ENVIRONMENT)}
+    sides["ours"] = Side([*again, "ours"])
+    seconds = in_turn(sides, flags.rounds)
+    facts = {name: side.close() for name, side in sides.items()}
+    ours = facts["ours"]
+    figures = {"size": size, "batch": flags.batch, "ngf": flags.ngf, "precision": ours["precision"],
+               "compile": flags.compile, "checkpoint_activations": flags.checkpoint_activations}
+    for name, side in facts.items():
+        report("step", name, **figures, unit="seconds a step", **summary(seconds[name]), peak_mb=side["peak_mb"])
+    if flags.alone:
+        return
+    plain, tflop = facts["plain"], _operations(flags, size)
+    speed = tflop / summary(seconds["ours"])["median"]
+    report("step", "ratio", **figures, ratio=ratio(seconds["plain"], seconds["ours"]),
+           memory=rounded(ours["peak_mb"] / plain["peak_mb"]), tflop=rounded(tflop), tflop_per_second=rounded(speed),
+           of_matmul_peak=rounded(speed / ours["peak"]),
+           first_losses_differ_by=max(abs(plain["losses"][k] / ours["losses"][k] - 1) for k in plain["losses"]))
+
+
+def serve_one(flags) -> int:
+    """Be one of the two sides."""
+    from benchmarks.plain import PlainTraining, face_batch
+    from util.device import device_of, parse_gpu_ids
+    batch = face_batch(flags.sizes[0], flags.batch)
+    if flags.serve == "plain":
+        import torch
+        device = torch.device("cpu" if flags.gpu_ids == "-1" else f"cuda:{flags.gpu_ids}")
+        model = PlainTraining(device, flags.ngf)
+        facts, losses, step = {}, model.step(batch), model.step
+    else:
+        model = _model(flags)
+        device = device_of(parse_gpu_ids(flags.gpu_ids))
+        losses = {name: float(value) for name, value in model.train_step(batch).items()}
+        facts = {"precision": model.precision, "peak": _peak(model)}
+        step = model.train_step
+    serve(lambda: step(batch), {**facts, "losses": losses}, device)
+    return 0
+
+
+def _operations(flags, size: int, side: int = 64) -> float:
+    """10^12 floating-point operations of the plain step's convolutions: counted at a small size, growing with the area."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from benchmarks.plain import PlainTraining, face_batch
+    model, batch = PlainTraining(torch.device("cpu"), flags.ngf), face_batch(side, flags.batch)
+    with FlopCounterMode(display=False) as counter:
+        model.step(batch)
+    return counter.get_total_flops() / 1e12 * (size / side) ** 2
+
+
+def _peak(model) -> float:
+    import torch
+    return matmul_peak(model.device, {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[model.precision])
+
+
+def _model(flags):
+    import contextlib
+    import tempfile
+
+    from models.models import create_model
+    from options.base_options import SAMPLE_FACES
+    from options.train_options import TrainOptions
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
+        opt = TrainOptions().parse([
+            "--name", "step", "--checkpoints_dir", folder, "--dataroot", str(SAMPLE_FACES), "--label_nc", "19",
+            "--label_feat", "--no_vgg_loss", "--gpu_ids", flags.gpu_ids, "--ngf", str(flags.ngf), "--ndf", str(flags.ngf),
+            "--precision", flags.precision, *["--compile"] * flags.compile,
+            *["--checkpoint_activations"] * flags.checkpoint_activations])
+        model = create_model(opt)
+    model.start_epoch(1)
+    return model
+
+
+if __name__ == "__main__":
+    sys.exit(main())

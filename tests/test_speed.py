@@ -1,0 +1,146 @@
+"""What is done to be fast changes no result: faster convolutions, forgotten layers, steps on the way back, compiling."""
+import copy
+import shutil
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from models.networks import define_G
+from models.networks.blocks import recompute_layers
+from models.networks.winograd import Conv3x3
+from options.base_options import check_shared
+from tests.conftest import write_root
+from tests.test_models import first_batch, training
+from util import device
+from util.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_root(tmp_path_factory.mktemp("speed"), {"train": 4})
+
+
+@pytest.fixture
+def wide():
+    """A wide convolution, and one value of each kind of input that it may meet."""
+    torch.manual_seed(0)
+    return Conv3x3(256, 288).requires_grad_(True)
+
+
+def gradients(convolve, x, weight, bias):
+    inputs = [t.detach().clone().requires_grad_() for t in (x, weight, bias)]
+    y = convolve(*inputs)
+    return [y, *torch.autograd.grad((y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum(), inputs)]
+
+
+@pytest.mark.parametrize("count, height, width", [(1, 10, 10), (2, 8, 14), (3, 4, 30)])
+def test_fast_convolution_and_its_gradients_are_those_of_the_direct_one(wide, count, height, width):
+    from models.networks.winograd import _winograd
+    x = torch.randn(count, 256, height + 2, width + 2)
+    assert wide._pays(x)
+    got = gradients(_winograd, x, wide.weight, wide.bias)
+    wanted = gradients(lambda *t: F.conv2d(*(v.double() for v in t)), x, wide.weight, wide.bias)
+    for a, b in zip(got, wanted, strict=True):
+        assert a.is_contiguous() and a.dtype == torch.float32
+        assert (a - b).abs().max() < 1e-5 * b.abs().max()
+
+
+@pytest.mark.parametrize("change", ["odd", "narrow", "small", "autocast", "double"])
+def test_what_the_fast_convolution_is_not_for_is_computed_directly(wide, change):
+    x = torch.randn(1, 256, 17 if change == "odd" else 18, 18)
+    net = Conv3x3(16, 16) if change == "narrow" else wide.double() if change == "double" else wide
+    x = x[:, :16] if change == "narrow" else x[..., :6, :6] if change == "small" else x.double() if change == "double" else x
+    with torch.autocast("cpu", torch.bfloat16, enabled=change == "autocast"):
+        assert not net._pays(x)
+        assert net(x).shape == (1, len(net.weight), x.shape[2] - 2, x.shape[3] - 2)
+
+
+def test_operators_say_truly_what_they_give():
+    from models.networks.winograd import _winograd
+    inputs = torch.randn(1, 4, 6, 8, requires_grad=True), torch.randn(3, 4, 3, 3, requires_grad=True), torch.randn(3)
+    torch.library.opcheck(_winograd, inputs, test_utils=("test_schema", "test_faketensor", "test_autograd_registration"))
+
+
+@pytest.mark.parametrize("flags", [["--use_dropout"], ["--feat_skip", "--use_vae"], ["--netG", "local"]])
+def test_forgotten_layers_give_the_same_losses_and_weights(root, tmp_path, flags):
+    (plain, loader), (forgetful, _) = (training("pix2pixHD", root, tmp_path, "--label_feat", *flags, *more)
+                                       for more in ([], ["--checkpoint_activations"]))
+    trained_steps(plain, forgetful, loader)
+
+
+def trained_steps(plain, other, loader, steps=2):
+    """Both take some steps and stay equal, bit for bit."""
+    for _ in range(steps):
+        found = []
+        for model in (plain, other):
+            torch.manual_seed(1)
+            model.start_epoch(1)
+            found.append(model.train_step(first_batch(loader)))
+        assert {k: float(v) for k, v in found[0].items()} == {k: float(v) for k, v in found[1].items()}
+    for (key, a), b in zip(plain.state_dict().items(), other.state_dict().values()):
+        assert torch.equal(a, b), key
+
+
+def test_fewer_results_are_held_for_the_way_back():
+    net, x = define_G(4, 3, 8, "global", 2, 3), torch.randn(1, 4, 32, 32)
+
+    def held():
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+            net(x)
+        return sum(sizes)
+
+    before = held()
+    recompute_layers(net, True)
+    assert held() < 0.2 * before
+
+
+@pytest.mark.parametrize("name", ["pix2pixHD", "parsing"])
+def test_steps_on_the_way_back_are_those_of_whole_gradients(name, root, tmp_path):
+    model, loader = training(name, root, tmp_path)
+    twin = copy.deepcopy(model)
+    twin._gradients_are_needed_whole = lambda: True
+    trained_steps(model, twin, loader)
+    assert any(p.grad is not None for p in twin.nets.parameters())
+    first = next(iter(model.optimizers.values()))
+    assert all(p.grad is None for group in first.param_groups for p in group["params"])
+
+
+@pytest.mark.parametrize("able, flags, used, said", [(False, ["--precision", "bf16"], "fp32", "--precision bf16: this CPU"),
+                                                     (False, ["--fp16"], "fp32", "--precision fp16: this CPU"),
+                                                     (True, ["--fp16"], "bf16", "--fp16 on a CPU"),
+                                                     (True, ["--precision", "bf16"], "bf16", None)])
+def test_what_a_cpu_cannot_compute_is_said(able, flags, used, said, root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(device, "computes_bf16", lambda: able)
+    model, _ = training("pix2pixHD", root, tmp_path, *flags)
+    capsys.readouterr()
+    check_shared(model.opt)
+    line = capsys.readouterr().out
+    assert model.precision == used and (said in line if said else not line)
+
+
+def test_compiling_needs_a_compiler(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="--compile: needs a C"):
+        training("pix2pixHD", root, tmp_path, "--compile")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="there is no compiler here")
+def test_compiled_networks_train_and_draw_alike(root, tmp_path):
+    (plain, loader), (compiled, _) = (training("pix2pixHD", root, tmp_path, "--label_feat", *more) for more in
+                                     ([], ["--compile"]))
+    for model in (plain, compiled):
+        model.start_epoch(1)
+    a, b = plain.train_step(first_batch(loader)), compiled.train_step(first_batch(loader))
+    assert list(plain.state_dict()) == list(compiled.state_dict())
+    for key in a:
+        torch.testing.assert_close(a[key], b[key], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(plain.nets["G"].model[1].weight, compiled.nets["G"].model[1].weight, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name, flags", [("pix2pixHD", ["--norm", "batch"]), ("parsing", [])])
+def test_layers_that_count_batches_are_not_forgotten(name, flags, root, tmp_path):
+    with pytest.raises(UserError, match="--checkpoint_activations"):
+        training(name, root, tmp_path, "--checkpoint_activations", *flags)
