@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data.cache import PreparedCache
 from data.image_files import image_size, list_images, read_image, read_label
 from data.transforms import Augmentation, Preprocess
 from util.errors import UserError, first_few
@@ -46,6 +47,7 @@ class AlignedDataset(torch.utils.data.Dataset):
         self.needs = model.inputs(opt)  # which of label, image, inst, feat this command cannot do without
         self._list_files()
         self._check_files()
+        self.cache = PreparedCache(opt.cache, opt.cache_size * 1e9) if opt.cache else None
 
     # what is there
 
@@ -199,14 +201,14 @@ class AlignedDataset(torch.utils.data.Dataset):
 
     def _read_ids(self, role: str, key: str) -> np.ndarray:
         """A map of ids, its classes checked against --label_nc."""
-        path = self.files[role][key]
-        ids = read_label(path)
+        return self._checked(role, key, read_label(self.files[role][key]))
+
+    def _checked(self, role: str, key: str, ids: np.ndarray) -> np.ndarray:
         count = self.opt.label_nc
-        if role == "label" and count and (low_high := (int(ids.min()), int(ids.max()))) and \
-                (low_high[1] >= count or low_high[0] < 0):
+        if role == "label" and (ids.max() >= count or ids.min() < 0):
             wrong = np.unique(ids[(ids >= count) | (ids < 0)]).tolist()
-            raise UserError(f"{path}: holds label {first_few(wrong)}, but --label_nc {count} allows 0 to {count - 1}; "
-                            "raise --label_nc or mend the label map")
+            raise UserError(f"{self.files[role][key]}: holds label {first_few(wrong)}, but --label_nc {count} allows 0 to "
+                            f"{count - 1}; raise --label_nc or mend the label map")
         return ids
 
     # items
@@ -218,43 +220,54 @@ class AlignedDataset(torch.utils.data.Dataset):
         epoch, index = key if isinstance(key, tuple) else (1, int(key))
         name = self.keys[index]
         opt, prep = self.opt, self.preprocess
-        source, size = self._label_source(name)
+        size = image_size(self.files[self.lead][name])
         draw = prep.draw(size, np.random.default_rng((opt.seed, epoch, index)))
-        label = 0
-        if source is not None:
-            label = prep.ids(source, size, draw, swap=True) if opt.label_nc else prep.image(source, size, draw)
+        label = self._label(name, size, draw)
         path = self.files[self.lead][name]
         return {"label": label, "inst": self._instance(name, label, size, draw),
                 "image": self._picture("image", name, size, draw), "feat": self._picture("feat", name, size, draw),
                 "index": index, "size": prep.shown(size), "path": str(path),
                 "name": str(path.relative_to(self.folder(self.lead)).with_suffix("")).replace("\\", "/")}
 
-    def _label_source(self, name):
-        """(label map as (H, W) ids, or with --label_nc 0 a picture, or None where there is none; the item's size)."""
-        path = self.files.get("label", {}).get(name)
-        if path is None:
-            return None, image_size(self.files[self.lead][name])
-        if self.opt.label_nc:
-            source = self._read_ids("label", name)
-            size = source.shape[::-1]
-        else:
-            source = read_image(path, 1 if self.opt.input_nc == 1 else 3)
-            size = source.size
-        return source, size if self.lead == "label" else image_size(self.files[self.lead][name])
+    def _label(self, name, size, draw):
+        if name not in self.files.get("label", {}):
+            return 0
+        if self.opt.label_nc == 0:
+            return self._picture("label", name, size, draw)
+        return self.preprocess.placed_ids(self._scaled_ids("label", name, size), size, draw, swap=True)
 
     def _instance(self, name, label, size, draw):
         if self.no_instance:
             return 0
         if self.label_is_instance:
             return label
-        return self.preprocess.ids(self._read_ids("inst", name), size, draw)
+        return self.preprocess.placed_ids(self._scaled_ids("inst", name, size), size, draw)
 
     def _picture(self, role, name, size, draw):
         path = self.files.get(role, {}).get(name)
         if path is None or (role == "image" and "image" not in self.needs and self.opt.role != "test"):
             return 0
-        channels = self.opt.output_nc if role == "image" else self.opt.feat_num
-        return self.preprocess.image(read_image(path, 1 if channels == 1 else 3), size, draw, lit=role == "image")
+        channels = {"label": self.opt.input_nc, "image": self.opt.output_nc}.get(role) or self.opt.feat_num
+        values = self._scaled_picture(path, 1 if channels == 1 else 3, size)
+        return self.preprocess.placed_image(values, size, draw, lit=role == "image")
+
+    # what is the same each time an item is asked for, from the cache where there is one
+
+    def _scaled_ids(self, role, name, size) -> np.ndarray:
+        """A map of ids of the scaled size; the classes of the whole file have been checked, not only those left."""
+        recipe = ("ids", self.opt.label_nc if role == "label" else None)  # a larger --label_nc allowed other ids
+        ids = self._prepared(self.files[role][name], recipe, self.preprocess.scaled(size)[::-1],
+                             lambda: self.preprocess.scaled_ids(self._read_ids(role, name), size))
+        return ids if self.cache is None else self._checked(role, name, ids)
+
+    def _scaled_picture(self, path, channels, size) -> np.ndarray:
+        """A picture of the scaled size; a JPEG is decoded no larger than that takes."""
+        width, height = self.preprocess.scaled(size)
+        return self._prepared(path, ("picture", channels), (height, width, 3) if channels == 3 else (height, width),
+                              lambda: self.preprocess.scaled_image(read_image(path, channels, (width, height)), size))
+
+    def _prepared(self, path, recipe, shape, make) -> np.ndarray:
+        return make() if self.cache is None else self.cache.get(path, recipe, shape, make)
 
 
 def _spread(items: list, count: int) -> list:

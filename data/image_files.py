@@ -219,7 +219,8 @@ def _as_channels(image: Image.Image, channels: int) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
-    return image.convert("RGB" if channels == 3 else "L")
+    mode = "RGB" if channels == 3 else "L"
+    return image if image.mode == mode else image.convert(mode)  # which would copy it
 
 
 def _deep_grey(image: Image.Image) -> Image.Image:

@@ -76,10 +76,10 @@ def _style_dataset(opt) -> AlignedDataset:
 def _read_pair(opt) -> dict:
     """--style_image and --style_label as a batch of one."""
     from models.models import model_class
-    size, photo = image_size(opt.style_label), read_image(opt.style_image, 1 if opt.output_nc == 1 else 3)
-    if abs(photo.width * size[1] / photo.height - size[0]) > max(1.0, 0.01 * max(size)):
-        raise UserError(f"--style_image {opt.style_image}: is {photo.width}x{photo.height}, its label map {opt.style_label} "
-                        f"{size[0]}x{size[1]}; the two must show the same view")
+    size, photo_size = image_size(opt.style_label), image_size(opt.style_image)
+    if abs(photo_size[0] * size[1] / photo_size[1] - size[0]) > max(1.0, 0.01 * max(size)):
+        raise UserError(f"--style_image {opt.style_image}: is {photo_size[0]}x{photo_size[1]}, its label map "
+                        f"{opt.style_label} {size[0]}x{size[1]}; the two must show the same view")
     ids = read_label(opt.style_label)
     if ids.max() >= opt.label_nc or ids.min() < 0:
         wrong = np.unique(ids[(ids >= opt.label_nc) | (ids < 0)]).tolist()
@@ -92,6 +92,7 @@ def _read_pair(opt) -> dict:
     if width % multiple or height % multiple or min(width, height) < least:
         raise UserError(f"--style_label {opt.style_label}: becomes {width}x{height}, but these networks take sides that are "
                         f"multiples of {multiple}, from {least} up; choose another --loadSize, or --resize_or_crop none")
+    photo = read_image(opt.style_image, 1 if opt.output_nc == 1 else 3, prepare.scaled(size))
     draw = prepare.draw(size, np.random.default_rng(opt.seed))
     return {"label": prepare.ids(ids, size, draw)[None], "image": prepare.image(photo, size, draw)[None],
             "name": Path(opt.style_image).stem}

@@ -93,17 +93,41 @@ class Preprocess:
 
         lit: the draw's light falls on it; a photo's does, a feature map's does not.
         """
-        values = np.array(_resize(image, self.scaled(size), Image.Resampling.BICUBIC))
-        values = self._place(values[:, :, None] if values.ndim == 2 else values, size, draw, smooth=True)
-        tensor = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1))).float()
-        return _lit(tensor.div_(255).clamp_(0, 1), draw.light if lit else Draw.light).sub_(0.5).div_(0.5)
+        return self.placed_image(self.scaled_image(image, size), size, draw, lit)
 
     def ids(self, ids: np.ndarray, size: tuple[int, int], draw: Draw, swap: bool = False) -> torch.Tensor:
         """A map of ids (H, W), uint8 or int32 -> the same dtype (1, H, W), nearest neighbour.
 
         swap: mirrored left and right classes change names (label maps; instances only where they are label maps).
         """
-        values = np.array(_resize(Image.fromarray(ids), self.scaled(size), Image.Resampling.NEAREST))
+        return self.placed_ids(self.scaled_ids(ids, size), size, draw, swap)
+
+    # the two halves of those: what is the same each time, and what the draw decides
+
+    def scaled_image(self, image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+        """A PIL picture -> uint8 (H, W, 3) or (H, W), or float32 (H, W) for 'F', of the size `scaled`; bicubic.
+
+        It may be read-only.
+        """
+        return np.asarray(_resize(image, self.scaled(size), Image.Resampling.BICUBIC))
+
+    def scaled_ids(self, ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """A map of ids (H, W) -> the same dtype, of the size `scaled`; nearest neighbour. Never `ids` itself."""
+        if ids.shape[::-1] == self.scaled(size):
+            return ids.copy()
+        return np.array(_resize(Image.fromarray(ids), self.scaled(size), Image.Resampling.NEAREST))
+
+    def placed_image(self, values: np.ndarray, size: tuple[int, int], draw: Draw, lit: bool = False) -> torch.Tensor:
+        """What `scaled_image` gave -> float32 (C, H, W) in [-1, 1]: turned, cropped, mirrored, padded, lit."""
+        values = self._place(values[:, :, None] if values.ndim == 2 else values, size, draw, smooth=True)
+        tensor = torch.from_numpy(values.transpose(2, 0, 1).astype(np.float32, order="C"))  # always a copy
+        light = draw.light if lit else Draw.light
+        if values.dtype == np.uint8 and light == Draw.light:
+            return tensor.div_(127.5).sub_(1)  # the line below bit for bit, in half the passes
+        return _lit(tensor.div_(255).clamp_(0, 1), light).sub_(0.5).div_(0.5)
+
+    def placed_ids(self, values: np.ndarray, size: tuple[int, int], draw: Draw, swap: bool = False) -> torch.Tensor:
+        """What `scaled_ids` gave -> the same dtype (1, H, W): turned, cropped, mirrored, padded."""
         values = self._place(values, size, draw, smooth=False)
         if draw.flip and swap and self.flip_pairs:
             values = swap_ids(values, self.flip_pairs)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from data.data_loader import CreateDataLoader, collate
 from data.dataset_spec import CELEBAMASK_HQ, FACE_PARSING, DatasetSpec, face_spec, flip_pairs_of
+from data.image_files import read_image
 from data.sampler import EpochSampler
 from data.transforms import Augmentation, Draw, Preprocess, swap_ids
 from tests.conftest import CLASSES, GOLDEN, NETWORK, SIDE, SIZES, label_map, options, picture, same, save, write_root
@@ -73,6 +74,14 @@ def test_preprocessing_equals_the_references(number):
     assert torch.equal(prep.ids(case["label_in"].numpy(), size, draw).long(), case["label"])
     difference = prep.ids(case["inst_in"].numpy(), size, draw).long() - case["inst"]
     assert (difference % 65536 == 0).all(), "the reference wraps ids above 32767 into negative ones"
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_every_level_is_where_the_definition_puts_it(flip):
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    level = torch.from_numpy((values[:, ::-1] if flip else values).copy()).float() / 255
+    out = Preprocess("none", 0, 0, False).image(Image.fromarray(values), (16, 16), Draw(flip=flip))
+    assert torch.equal(out[0], (level - 0.5) / 0.5)
 
 
 @pytest.mark.parametrize("mode, size, scaled, final", [
@@ -205,6 +214,42 @@ def test_an_item_is_what_the_model_is_promised(root_inst):
     photo = np.array(Image.open(root_inst / "train_img" / "p00.png"))
     assert torch.equal(((item["image"] + 1) * 127.5).round().byte(), torch.from_numpy(photo).permute(2, 0, 1))
     assert item["feat"] == 0 and item["index"] == 0 and item["path"].endswith("p00.png") and item["name"] == "p00"
+
+
+def jpeg_pair(folder, side, turn=1):
+    """A label map of 96x64 and its photo as JPEG, `side` times as large, stored turned as EXIF orientation `turn` says."""
+    labels = label_map(np.random.default_rng(0), (96, 64))
+    photo = picture(np.random.default_rng(1), labels).repeat(side, 0).repeat(side, 1)
+    exif = Image.Exif()
+    exif[274] = turn
+    save(folder / "train_label" / "a.png", labels)
+    (folder / "train_img").mkdir()
+    stored = Image.fromarray(photo).transpose(Image.Transpose.ROTATE_90) if turn == 6 else Image.fromarray(photo)
+    stored.save(folder / "train_img" / "a.jpg", quality=95, exif=exif)
+    return photo
+
+
+@pytest.mark.parametrize("turn", [1, 6])
+@pytest.mark.parametrize("flags, side, decoded", [
+    ("--resize_or_crop scale_width --loadSize 48", 2, (48, 32)), ("--resize_or_crop scale_width --loadSize 120", 3, (144, 96)),
+    ("--resize_or_crop scale_width --loadSize 48", 1, (48, 32)), ("--resize_or_crop resize --loadSize 32", 2, (48, 32)),
+    ("--resize_or_crop resize_and_crop --loadSize 64 --fineSize 16", 2, (96, 64)), ("--resize_or_crop pad", 1, (96, 64)),
+    ("--resize_or_crop crop --fineSize 32", 4, (96, 64)), ("--resize_or_crop none", 2, (96, 64)),
+    ("--resize_or_crop scale_width --loadSize 192", 1, (96, 64))])
+def test_a_jpeg_is_decoded_no_larger_than_needed_and_never_smaller(tmp_path, flags, side, decoded, turn, monkeypatch):
+    photo, sizes = jpeg_pair(tmp_path, side, turn), []
+
+    def watched(*given):
+        image = read_image(*given)
+        sizes.append(image.size)
+        return image
+    monkeypatch.setattr("data.aligned_dataset.read_image", watched)
+    dataset = loader_of(tmp_path, "--no_flip", *flags.split()).dataset
+    item, scaled = dataset[0], dataset.preprocess.scaled((96, 64))
+    assert sizes == [decoded] and decoded[0] >= min(scaled[0], 96 * side) and decoded[1] >= min(scaled[1], 64 * side)
+    draw = dataset.preprocess.draw((96, 64), np.random.default_rng((0, 1, 0)))
+    whole = dataset.preprocess.image(Image.fromarray(photo), (96, 64), draw)
+    assert (item["image"] - whole).abs().mean() * 127.5 < 6
 
 
 def test_faces_need_no_instance_maps(root, capsys):
@@ -382,8 +427,9 @@ def test_light_falls_on_the_photo_alone():
     assert prep.image(photo, (8, 8), draw, lit=True).abs().max() <= 1
 
 
-def test_spawned_workers_load_what_forked_ones_do(root):
-    alone, spawned = loader_of(root, "--batchSize", "2"), loader_of(root, "--batchSize", "2", "--nThreads", "1")
+def test_spawned_workers_load_what_forked_ones_do(root, tmp_path):
+    alone = loader_of(root, "--batchSize", "2")
+    spawned = loader_of(root, "--batchSize", "2", "--nThreads", "1", "--cache", tmp_path)
     spawned.loader.multiprocessing_context = "spawn"
     for one, other in zip(alone.epoch(2), spawned.epoch(2), strict=True):
         assert same(one, other)
