@@ -5,7 +5,9 @@ from data.grouping import grouped
 from models.models import create_model
 from options import saved
 from options.train_options import TrainOptions
+from util import distributed
 from util.clusters import FeatureTable
+from util.device import device_of
 from util.errors import UserError, command_line
 from util.progress import Progress
 from util.safe_pickle import save_dict
@@ -19,11 +21,17 @@ AT_ONCE = 16  # pictures, where --batchSize says nothing
 def main():
     """Parse, build, encode, cluster, show."""
     opt = TrainOptions(role="encode").parse()
+    distributed.start(device_of(opt.gpu_ids))
     loader = CreateDataLoader(opt)
     model = create_model(opt)
     folder = saved.experiment_folder(opt)
     folder.mkdir(parents=True, exist_ok=True)
-    table = encode(opt, loader, model)
+    tables = distributed.gather(encode(opt, loader, model))
+    if not distributed.is_main():
+        return 0
+    table = tables[0]
+    for other in tables[1:]:
+        table.extend(other)
     save_dict(folder / "features.npy", table.as_dict())
     path = folder / f"features_clustered_{opt.n_clusters:03d}.npy"
     book = StyleBook.find(table, path.name, opt.n_clusters, opt.seed, opt.spec.name_of, gaussians=opt.use_vae)
@@ -39,10 +47,10 @@ def main():
 
 
 def encode(opt, loader, model) -> FeatureTable:
-    """The rows of every picture."""
+    """The rows of every picture; of several processes, of this one's pictures."""
     table = FeatureTable(range(opt.label_nc), opt.feat_num + 1)
     at_once = opt.batchSize if opt.sources["batchSize"] == "command line" else AT_ONCE
-    with Progress(len(loader)) as progress:
+    with Progress(loader.share) if distributed.is_main() else distributed.Quiet() as progress:
         for batch in grouped(loader.load_data(), at_once):
             table.add(batch["name"], model.encode(batch))
             progress.update(len(batch["name"]))

@@ -5,6 +5,8 @@ import startup  # noqa: F401 - before torch
 from data.data_loader import CreateDataLoader
 from models.models import create_model
 from options.train_options import TrainOptions
+from util import distributed
+from util.device import device_of
 from util.errors import command_line
 from util.progress import Progress
 from util.util import save_image, tensor2im
@@ -14,10 +16,11 @@ from util.util import save_image, tensor2im
 def main():
     """Parse, build, encode, write."""
     opt = TrainOptions(role="encode").parse()
+    distributed.start(device_of(opt.gpu_ids))
     loader = CreateDataLoader(opt)
     model = create_model(opt)
     folder = Path(opt.dataroot) / f"{loader.dataset.phase}_feat"
-    with Progress(len(loader)) as progress:
+    with Progress(loader.share) if distributed.is_main() else distributed.Quiet() as progress:
         for batch in loader.load_data():
             maps = model.feature_map(batch).repeat_interleave(2, 2).repeat_interleave(2, 3)
             for name, feature_map in zip(batch["name"], maps):
@@ -25,6 +28,7 @@ def main():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 save_image(tensor2im(feature_map), path)
             progress.update(len(maps))
+    distributed.barrier()  # what is said next holds for all processes
     print(f"{len(loader)} feature maps in {folder}")
     return 0
 

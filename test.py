@@ -5,6 +5,8 @@ import startup  # noqa: F401 - before torch
 from data.data_loader import CreateDataLoader
 from models.predictor import Predictor
 from options.test_options import TestOptions
+from util import distributed
+from util.device import device_of
 from util.errors import command_line
 from util.result_page import ResultPage, remark_of
 from util.util import legend_entries
@@ -15,21 +17,26 @@ from util.visualizer import Visualizer
 def main():
     """Parse, build, draw."""
     opt = TestOptions().parse()
+    distributed.start(device_of(opt.gpu_ids))
     loader = CreateDataLoader(opt)
     predictor = Predictor(opt)
     if opt.export_onnx:
-        predictor.model.export_onnx(opt.export_onnx)
+        if distributed.is_main():
+            predictor.model.export_onnx(opt.export_onnx)
         return 0
     folder = Path(opt.results_dir) / opt.name / f"{opt.phase}_{opt.which_epoch}"
     title = f"Experiment = {opt.name}, Phase = {opt.phase}, Epoch = {opt.which_epoch}"
     with ResultPage(folder, title, width=opt.display_winsize) as page:
-        draw(opt, loader, predictor, page, folder)
+        page.follow(loader.names_before())
+        shares = distributed.gather(draw(opt, loader, predictor, page))
+        if distributed.is_main():
+            finish(opt, loader, page, folder, shares)
     print(f"Page: {folder / 'index.html'}")
     return 0
 
 
-def draw(opt, loader, predictor, page, folder):
-    """Draw every picture asked for, and write the page and metrics.json."""
+def draw(opt, loader, predictor, page):
+    """Draw every picture asked for, or this process's share: (its rows of the page, its metrics, the classes it shows)."""
     model = predictor.model
     metrics, classes, visualizer = model.new_metrics(), set(), Visualizer(opt)
     for batch in loader.load_data():
@@ -40,6 +47,19 @@ def draw(opt, loader, predictor, page, folder):
             figures = model.score(metrics, name, batch, visuals, i)
             visualizer.save_images(page, visuals, name, remark_of(figures))
             classes.update(model.shown_classes(batch, outputs, i))
+    return page.finished_rows(), metrics, classes
+
+
+def finish(opt, loader, page, folder, shares):
+    """Write the page and metrics.json from the shares of all processes, the first of which is this one's."""
+    (_, metrics, classes), *others = shares
+    for rows, figures, shown in others:
+        page.extend(rows)
+        classes.update(shown)
+        if metrics:
+            metrics.extend(figures)
+    if others:
+        print(f"{len(shares)} processes drew {len(loader)} pictures")  # of which this one named its own
     if len(loader) < len(loader.dataset):
         page.note(stopped_early(opt, len(loader), len(loader.dataset)))
         print(stopped_early(opt, len(loader), len(loader.dataset)))

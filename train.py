@@ -43,8 +43,6 @@ def begin(opt, checkpoint, model, epoch_size) -> Position:
               "(--continue_train would have gone on with it)")
     if distributed.is_main():
         saved.write(opt.replace(notes=tuple(model.notes)))
-    else:
-        distributed.seed_share(opt.seed)
     return position
 
 
@@ -86,16 +84,17 @@ class Training:
         epoch = position.epoch
         self.model.start_epoch(epoch)
         for batch in self.watch.waiting(self.loader.epoch(epoch, position.done)):
+            distributed.seed_step(opt.seed, position.total)
             try:
                 terms = self.model.train_step(batch)
             except Diverged as error:
-                raise Diverged(f"epoch {epoch}: {error}") from error
+                raise distributed.told_by_main(Diverged(f"epoch {epoch}: {error}")) from error
             count = batch["count"]
             position.done, position.total = position.done + count, position.total + count
             self.watch.pictures += count
             self.progress.update(count, epoch=(epoch, self.epochs), waiting=self.watch.share)
             self.show(terms, count)
-            interrupts.wanted = distributed.any_of(interrupts.wanted, self.model.device)
+            interrupts.wanted = distributed.any_of(interrupts.wanted)
             if interrupts.wanted:
                 break
             if self.due(opt.save_latest_freq, count) or time.monotonic() > self.save_at:

@@ -6,8 +6,9 @@ import signal
 
 import torch
 
-from data.sampler import EpochSampler
+from data.sampler import EpochSampler, RunSampler
 from util import distributed
+from util.device import keep_freed_memory
 from util.errors import UserError, first_few
 
 DATASETS = {"aligned": "data.aligned_dataset:AlignedDataset"}
@@ -22,25 +23,26 @@ def dataset_class(name: str):
 
 
 def CreateDataLoader(opt):  # noqa: N802 - the name that users' code imports
-    """The data loader that the options describe; in a training of several processes, this one's share."""
-    shared = opt.role == "train"
-    return DataLoader(opt, distributed.rank() if shared else 0, distributed.world() if shared else 1)
+    """The data loader that the options describe; of several processes, this one's share."""
+    return DataLoader(opt, distributed.rank(), distributed.world())
 
 
 class DataLoader:
     """Batches of one data set, in an order that follows from (seed, epoch).
 
-    len(loader) is the number of pictures in an epoch. `for batch in loader.load_data()` walks the current epoch;
-    `loader.epoch(epoch, done)` walks the given one from its picture `done` on.
+    len(loader) is the number of pictures in an epoch, over all processes. `for batch in loader.load_data()` walks the
+    current epoch; `loader.epoch(epoch, done)` walks the given one from its picture `done` on.
     A batch is the data set's dict with tensors stacked and everything else in lists; 'count' is the pictures of the global
-    batch, 'weight' the share of them that this process has.
+    batch, 'weight' the share of them that this process has. Of several processes that train each has a part of every batch;
+    where nothing is summed over a batch, as when drawing and encoding, each has a run of the pictures.
     """
 
     def __init__(self, opt, rank: int = 0, world: int = 1):
         self.opt = opt
         self.dataset = dataset_class(opt.dataset_mode)(opt)
         self.length = self.dataset.limit
-        self.sampler = EpochSampler(self.length, opt.batchSize, not opt.serial_batches, opt.seed, rank, world)
+        sampler = EpochSampler if opt.role == "train" else RunSampler
+        self.sampler = sampler(self.length, opt.batchSize, not opt.serial_batches, opt.seed, rank, world)
         workers = min(opt.nThreads, -(-self.length // opt.batchSize))
         self.loader = torch.utils.data.DataLoader(
             _Guarded(self.dataset), batch_sampler=self.sampler, num_workers=workers, collate_fn=collate,
@@ -54,6 +56,17 @@ class DataLoader:
         """Itself, as old callers expect."""
         return self
 
+    @property
+    def share(self) -> int:
+        """How many pictures of an epoch this process draws or encodes."""
+        return sum(map(len, self.sampler.batches()))
+
+    def names_before(self) -> list[str]:
+        """The names of the pictures that the processes before this one draw or encode, unread."""
+        folder, files = self.dataset.folder(self.dataset.lead), self.dataset.files[self.dataset.lead]
+        paths = [files[self.dataset.keys[i]].relative_to(folder) for i in self.sampler.before()]
+        return [str(path.with_suffix("")).replace("\\", "/") for path in paths]
+
     def __iter__(self):
         return self.epoch(self.sampler.epoch)
 
@@ -61,24 +74,37 @@ class DataLoader:
         """Iterate over the batches of an epoch (from 1), leaving out its first `done` pictures.
 
         Raises UserError naming the file for a picture that cannot be used, and the files at hand for a worker that
-        died.
+        died; of processes that train together, the first one raises it for all.
         """
         waiting = self.sampler.start(epoch, done).batches()
         batches = iter(self.loader)
         for indices in waiting:
+            fault = None
             try:
-                batch = next(batches)
-            except (RuntimeError, EOFError, ConnectionError) as error:  # the latter two: dead while handing over a batch
-                if isinstance(error, RuntimeError) and "worker" not in str(error):
-                    raise
-                files = [self.dataset.files[self.dataset.lead][self.dataset.keys[i]] for i in indices]
-                raise UserError(f"a data-loading process died at or after {first_few(files)}: "
-                                f"{(str(error) or type(error).__name__).splitlines()[0]}; look at that file, and try "
-                                "--nThreads 0") from error
-            if isinstance(batch, UserError):
-                raise batch
+                batch = self._next(batches, indices)
+            except UserError as error:
+                fault = error
+            if self.opt.role == "train" and (fault := distributed.common_fault(fault)):
+                raise distributed.told_by_main(fault)
+            if fault:
+                raise fault
             count = len(indices)
             yield {**batch, "count": count, "weight": len(self.sampler.share(indices)) / count}
+
+    def _next(self, batches, indices):
+        """The next batch. Raises the UserError that keeps it from coming."""
+        try:
+            batch = next(batches)
+        except (RuntimeError, EOFError, ConnectionError) as error:  # the latter two: dead while handing over a batch
+            if isinstance(error, RuntimeError) and "worker" not in str(error):
+                raise
+            files = [self.dataset.files[self.dataset.lead][self.dataset.keys[i]] for i in indices]
+            raise UserError(f"a data-loading process died at or after {first_few(files)}: "
+                            f"{(str(error) or type(error).__name__).splitlines()[0]}; look at that file, and try --nThreads "
+                            "0") from error
+        if isinstance(batch, UserError):
+            raise batch
+        return batch
 
 
 class _Guarded(torch.utils.data.Dataset):
@@ -98,6 +124,7 @@ def _start_worker(_):
     # Ctrl-C reaches the whole process group; the main process decides when to stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _ignore_once)  # so does the SIGTERM of some schedulers
+    keep_freed_memory()  # batches of several pictures come a sixth sooner
 
 
 def _ignore_once(number, frame):
@@ -121,5 +148,14 @@ def collate(items: list):
             return UserError(f"--batchSize {len(items)}: pictures of one batch must have one size, but here are {sizes} "
                              f"({first_few([item['path'] for item in items])}); use --batchSize 1 or --resize_or_crop "
                              "resize_and_crop")
-        batch[key] = torch.stack(values)
+        batch[key] = _stacked(values)
     return batch
+
+
+def _stacked(values: list[torch.Tensor]) -> torch.Tensor:
+    """Tensors of one shape as one, copied as seldom as can be."""
+    if len(values) == 1:
+        return values[0][None]
+    if len({value.dtype for value in values}) > 1:  # label maps of 8 and of 16 bits
+        return torch.stack(values)
+    return torch.utils.data.default_collate(values)  # in a loader process straight into the memory that it shares

@@ -46,3 +46,32 @@ class EpochSampler:
 
     def __len__(self) -> int:
         return len(range(self.done, self.length, self.batch_size))
+
+
+class RunSampler(EpochSampler):
+    """Whole batches for each process, which takes a run of the list: where nothing is summed over a batch.
+
+    What the processes make, one after the other, is in the order of one process; a process may have nothing to do.
+    """
+
+    def _run(self, batches: list) -> tuple[int, int]:
+        """Where this process's batches begin and end."""
+        return len(batches) * self.rank // self.world, len(batches) * (self.rank + 1) // self.world
+
+    def batches(self) -> list[list[int]]:
+        """This process's batches."""
+        batches = super().batches()
+        first, last = self._run(batches)
+        return batches[first:last]
+
+    def before(self) -> list[int]:
+        """The pictures of the processes before this one."""
+        batches = super().batches()
+        return [i for batch in batches[:self._run(batches)[0]] for i in batch]
+
+    def share(self, batch: list[int]) -> list[int]:
+        """All of it."""
+        return batch
+
+    def __len__(self) -> int:
+        return len(self.batches())

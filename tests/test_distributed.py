@@ -1,41 +1,197 @@
-"""Two processes train as one does."""
+"""Two processes train, encode and draw as one does, and one goes on where two stopped."""
+import json
 import re
+import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
-from data.sampler import EpochSampler
-from tests.conftest import LOSSES, NETWORK, ROOT, SIZES, write_root
+from data.sampler import EpochSampler, RunSampler
+from models.predictor import Predictor
+from tests import together
+from tests.conftest import LOSSES, NETWORK, ROOT, SIZES, call, same, succeed, tree, write_root
+from util import distributed
 from util.checkpoint import read_tensors
 
-FLAGS = [*SIZES, *NETWORK, *LOSSES, "--label_feat", "--batchSize", "5", "--niter", "2", "--niter_decay", "0",
-         "--print_freq", "1", "--no_html"]
+LOOP = ["--batchSize", "5", "--niter", "2", "--niter_decay", "0", "--print_freq", "1", "--no_html"]
+NOISY = ["--use_vae", "--no_instance", "--use_dropout"]
 
 
-def trained(folder, data, launcher):
-    done = subprocess.run([sys.executable, *launcher, "train.py", "--name", "x", "--dataroot", str(data), "--checkpoints_dir",
-                           str(folder), *FLAGS], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    lines = (folder / "x" / "loss_log.txt").read_text().splitlines()
-    losses = [[float(v) for v in re.findall(r": (-?[\d.]+)", line.split(") ")[1])] for line in lines
-              if line.startswith("(epoch")]
-    return losses, {net: read_tensors(folder / "x" / f"latest_net_{net}.pth") for net in "GDE"}
+def flags(folder, name, data, *more):
+    """A training of two epochs: batches of 5, 5 and 1 pictures, of which the last leaves one process without a share."""
+    return list(map(str, ["--name", name, "--checkpoints_dir", folder, "--dataroot", data, *SIZES, *NETWORK, *LOSSES,
+                          "--label_feat", *LOOP, *more]))
 
 
-def test_two_processes_log_and_learn_what_one_does(tmp_path):
-    data = write_root(tmp_path / "data", {"train": 11})  # batches of 5, 5 and 1: the last leaves one process without a share
-    one, weights = trained(tmp_path / "one", data, [])
-    two, others = trained(tmp_path / "two", data, ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"])
-    assert len(one) == len(two) == 6
-    for a, b in zip(one, two):
-        assert a == pytest.approx(b, abs=5e-3)
+def where(folder, name, data, *more):
+    """The flags of encoding and drawing."""
+    return list(map(str, ["--name", name, "--checkpoints_dir", folder, "--dataroot", data, "--gpu_ids", "-1", "--nThreads", "0",
+                          *more]))
+
+
+def losses(folder):
+    """{(epoch, pictures): losses} of loss_log.txt."""
+    lines = re.findall(r"^\(epoch: (\d+), iters: (\d+)[^)]*\) (.*)$", (folder / "loss_log.txt").read_text(), re.M)
+    return {(int(epoch), int(done)): [float(v) for v in re.findall(r": (-?[\d.]+)", terms)] for epoch, done, terms in lines}
+
+
+def assert_alike(one, two):
+    """Two experiments logged the same losses and learnt the same weights, but for rounding."""
+    assert losses(one).keys() == losses(two).keys() and len(losses(one)) == 6
+    for step, terms in losses(one).items():
+        assert terms == pytest.approx(losses(two)[step], abs=5e-3), step
     for net in "GDE":
-        for key in (key for key in weights[net] if key.endswith("weight")):
+        mine, theirs = (read_tensors(folder / f"latest_net_{net}.pth") for folder in (one, two))
+        for key in (key for key in mine if key.endswith("weight")):
             # Adam divides by the gradient's size: where that is zero, as a bias's before a norm, rounding decides the step
-            close = torch.isclose(weights[net][key], others[net][key], atol=1e-5)
+            close = torch.isclose(mine[key], theirs[key], atol=1e-5)
             assert close.float().mean() > 0.95, (net, key, close.float().mean())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """(a data root, the same with a photo that is cut short: the training's fifth, so that an epoch stops half-way)."""
+    folder = tmp_path_factory.mktemp("data")
+    good = write_root(folder / "good", {"train": 11, "test": 5})
+    for role in ("label", "img"):  # two names that make one file name
+        (good / f"test_{role}" / "a").mkdir()
+        (good / f"test_{role}" / "p03.png").rename(good / f"test_{role}" / "a" / "b.png")
+        (good / f"test_{role}" / "p04.png").rename(good / f"test_{role}" / "a_b.png")
+    bad = shutil.copytree(good, folder / "bad")
+    photo = bad / "train_img" / f"p{EpochSampler(11, 5, True, 0).order(1)[9]:02d}.png"  # in the second process's share
+    photo.write_bytes(photo.read_bytes()[:-60])
+    return good, bad
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, data):
+    """What one process did ('one', 'half') and what two did after it; .two is the folder of their experiments."""
+    folder, (good, bad) = tmp_path_factory.mktemp("runs"), data
+    one, two = folder / "one", folder / "two"
+    succeed(call("train", *flags(one, "whole", good)))
+    assert call("train", *flags(one, "half", bad)).status == 2  # saved after five pictures
+    shutil.copytree(one / "half", two / "half")
+    shutil.copytree(one / "whole", one / "drawn")
+    shutil.copytree(one / "whole", two / "drawn")
+    results = ["--results_dir", str(folder / "results"), "--which_epoch", "latest"]
+    commands = [["gradients", str(two / "gradients.pth"), *flags(two, "gradients", good)],
+                ["train", *flags(two, "whole", good)],
+                ["train", *flags(two, "half", good), "--continue_train"],
+                ["train", *flags(two, "noisy", good, *NOISY)],
+                ["train", *flags(two, "parted", bad, *NOISY)],
+                ["train", *flags(two, "parted", good, *NOISY), "--continue_train"],
+                ["train", *flags(two, "pool", good, "--pool_size", "2", "--niter", "1")],
+                ["encode_features", *where(two, "drawn", good)],
+                ["test", *where(two, "drawn", good), *results],
+                ["test", *where(two, "drawn", good), *results, "--phase", "train", "--how_many", "1"],
+                ["precompute_feature_maps", *where(two, "drawn", shutil.copytree(good, folder / "maps"))]]
+    (folder / "commands.json").write_text(json.dumps(commands))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "tests.together"]
+    done = subprocess.run([*launcher, folder / "commands.json"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = [json.loads((folder / f"told{rank}.json").read_text()) for rank in range(2)]
+    return SimpleNamespace(folder=folder, one=one, two=two, told=told, out=done.stdout, err=done.stderr)
+
+
+def test_gradients_are_those_of_one_process(runs, data):
+    together.gradients(runs.one / "gradients.pth", flags(runs.one, "gradients", data[0]))
+    mine, theirs = (torch.load(folder / "gradients.pth") for folder in (runs.one, runs.two))
+    terms, others = mine.pop("terms"), theirs.pop("terms")
+    assert {k: float(v) for k, v in terms.items()} == pytest.approx({k: float(v) for k, v in others.items()}, rel=1e-4)
+    assert mine.keys() == theirs.keys() and {name.split(".")[1] for name in mine} == set("GDE")
+    norms = {net: torch.stack([g.norm() for name, g in mine.items() if f".{net}." in name]).norm() for net in "GDE"}
+    for name, gradient in mine.items():
+        # that of a bias before a norm is zero, and what is left of it rounding
+        least = 1e-4 * gradient.norm() + 1e-6 * norms[name.split(".")[1]]
+        assert (gradient - theirs[name]).norm() < least, (name, gradient.norm(), (gradient - theirs[name]).norm())
+
+
+def test_two_processes_log_and_learn_what_one_does(runs):
+    assert_alike(runs.one / "whole", runs.two / "whole")
+
+
+def test_two_processes_go_on_where_one_stopped_within_an_epoch(runs):
+    assert (runs.one / "half" / "iter.txt").read_text() == "1\n5\n"
+    assert_alike(runs.one / "whole", runs.two / "half")
+
+
+def test_a_fault_in_one_share_stops_both_and_what_was_learnt_is_saved(runs):
+    fault = [told[4] for told in runs.told]
+    assert "is broken or cut short" in fault[0] and fault[1] == "told by the first process"
+    assert [told[:4] + told[5:] for told in runs.told] == [[None] * 10] * 2
+
+
+def test_two_processes_go_on_with_the_noise_they_would_have_had(runs):
+    assert losses(runs.two / "noisy") == losses(runs.two / "parted")
+    for net in "GDE":
+        assert same(*(read_tensors(runs.two / name / f"latest_net_{net}.pth") for name in ("noisy", "parted")))
+
+
+def test_one_process_goes_on_with_the_first_ones_image_pool(runs, data):
+    done = succeed(call("train", *flags(runs.two, "pool", data[0], "--pool_size", "2"), "--continue_train"))
+    assert "Going on after 0 pictures of epoch 2" in done.out and len(losses(runs.two / "pool")) == 6
+
+
+def test_features_and_styles_are_those_of_one_process(runs, data):
+    succeed(call("encode_features", *where(runs.one, "drawn", data[0])))
+    one, two = (np.load(folder / "drawn" / "features.npy", allow_pickle=True).item() for folder in (runs.one, runs.two))
+    assert one.keys() == two.keys()
+    for label, rows in one.items():
+        np.testing.assert_allclose(two[label], rows, atol=1e-6)
+    books = [json.loads((folder / "drawn" / "styles.json").read_text()) for folder in (runs.one, runs.two)]
+    assert [[(s["style"], s["nearest"]) for c in book["classes"].values() for s in c["styles"]] for book in books[:1]] == \
+        [[(s["style"], s["nearest"]) for c in book["classes"].values() for s in c["styles"]] for book in books[1:]]
+    assert sorted(tree(runs.one / "drawn")) == sorted(tree(runs.two / "drawn")), "the style sheet is there, too"
+    assert "11 pictures encoded" in runs.out
+
+
+@pytest.mark.parametrize("more", [[], ["--phase", "train", "--how_many", "1"]])
+def test_pages_are_those_of_one_process(runs, data, more):
+    """Two with one picture to draw leave one of them without any."""
+    shutil.copytree(runs.two / "drawn", runs.folder / "copy" / "drawn", dirs_exist_ok=True)
+    succeed(call("test", *where(runs.folder / "copy", "drawn", data[0]), *more, "--results_dir", runs.folder / "again"))
+    page = f"{'train' if more else 'test'}_latest"
+    one, two = (tree(runs.folder / results / "drawn" / page) for results in ("again", "results"))
+    assert one == two and len(one) == 3 * (1 if more else 5) + 2
+    assert more or "images/a_b-2_synthesized_image.jpg" in one
+
+
+def test_feature_maps_are_those_of_one_process(runs, data):
+    root = shutil.copytree(data[0], runs.folder / "maps1")
+    succeed(call("precompute_feature_maps", *where(runs.one, "drawn", root)))
+    assert tree(root / "train_feat") == tree(runs.folder / "maps" / "train_feat") and len(tree(root / "train_feat")) == 11
+
+
+def test_only_the_first_process_says_anything(runs):
+    assert runs.out.count("Trained for") == 5 and runs.out.count("11 pictures encoded") == 1
+    assert "Traceback" not in runs.err and "100%" in runs.err
+
+
+def test_a_script_that_starts_two_fails_in_one_line_and_one_process_goes_on(tmp_path, data, runs):
+    good, bad = data
+    words = flags(tmp_path, "x", bad)
+    program = ("import sys, startup; from util import distributed, errors; sys.argv = ['train.py', *sys.argv[1:]]; "
+               "errors.command_line(lambda: distributed.launch(2))()")
+    done = subprocess.run([sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2, done.stderr
+    told = [line for line in done.stderr.splitlines() if "pictures/s" not in line]  # less the progress
+    assert len(told) == 1 and re.fullmatch(r"train\.py: error: .*/train_img/p\d\d\.png: is broken or cut short.*", told[0])
+    assert (tmp_path / "x" / "iter.txt").read_text() == "1\n5\n"
+    succeed(call("train", *flags(tmp_path, "x", good), "--continue_train"))
+    assert_alike(runs.one / "whole", tmp_path / "x")
+
+
+def test_a_program_that_draws_stays_one_process(monkeypatch, trained):
+    started = []
+    monkeypatch.setattr(distributed, "launch", started.append)
+    monkeypatch.setattr("options.base_options.available_gpu_ids", lambda ids: (ids, ""))
+    monkeypatch.setattr("models.predictor.create_model", lambda opt: opt.gpu_ids)
+    assert Predictor.load(trained / "faces", gpu_ids="0,1").model == [0]
+    assert not started
 
 
 @pytest.mark.parametrize("length, batch, world", [(11, 5, 2), (7, 4, 3), (4, 4, 4)])
@@ -43,3 +199,12 @@ def test_shares_make_up_the_batch_in_order(length, batch, world):
     samplers = [EpochSampler(length, batch, True, 0, rank, world) for rank in range(world)]
     for whole in samplers[0].batches():
         assert [i for sampler in samplers for i in sampler.share(whole)] == whole
+
+
+@pytest.mark.parametrize("length, batch, world", [(11, 5, 2), (7, 1, 3), (2, 1, 4)])
+def test_runs_make_up_the_list_in_order(length, batch, world):
+    samplers = [RunSampler(length, batch, False, 0, rank, world) for rank in range(world)]
+    runs = [[i for keys in sampler for _, i in keys] for sampler in samplers]
+    assert [i for run in runs for i in run] == list(range(length))
+    assert [sampler.before() for sampler in samplers] == [[i for run in runs[:rank] for i in run] for rank in range(world)]
+    assert max(map(len, runs)) - min(map(len, runs)) <= batch

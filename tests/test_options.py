@@ -193,14 +193,15 @@ def test_gpu_ids_become_a_list(spot, monkeypatch):
     import torch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    for text, ids in (("2", [2]), ("0,2", [0]), ("-1", [])):  # only training is spread over devices
+    for text, ids in (("2", [2]), ("0,2", [0]), ("-1", [])):  # a program that brings its own words is one process
         opt = options(["--name", "x", "--dataroot", "data", "--gpu_ids", text], "test")
         assert opt.gpu_ids == ids
     with pytest.raises(UserError, match="--gpu_ids 3"):
         options(["--name", "x", "--dataroot", "data", "--gpu_ids", "3"])
 
 
-def test_several_devices_train_in_as_many_processes(spot, monkeypatch):
+@pytest.mark.parametrize("role", ["train", "encode", "test"])
+def test_a_script_starts_as_many_processes_as_it_has_devices(spot, monkeypatch, role):
     import torch
 
     from util import distributed
@@ -208,8 +209,12 @@ def test_several_devices_train_in_as_many_processes(spot, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     launched = []
     monkeypatch.setattr(distributed, "launch", launched.append)
-    options(["--name", "x", "--dataroot", "data", "--gpu_ids", "0,2"])
+    words = ["--name", "x", "--dataroot", "data", "--label_feat", "--gpu_ids", "0,2"]
+    monkeypatch.setattr("sys.argv", ["script.py", *words])
+    (TestOptions() if role == "test" else TrainOptions(role=role)).parse()
     assert launched == [2]
+    options(words, role)
+    assert launched == [2], "a program that brings its own words is left alone"
 
 
 def test_no_cuda_means_the_cpu_and_one_line_says_so(spot, monkeypatch, capsys):

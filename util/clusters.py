@@ -32,6 +32,18 @@ class FeatureTable:
                 self._append(int(label), rows, len(self.names))
             self.names.append(name)
 
+    def extend(self, other: FeatureTable) -> None:
+        """Append the pictures of another table, in its order."""
+        first = len(self.names)
+        self.names += other.names
+        for label in other.labels:
+            self._append(label, other.rows(label), first + other.pictures(label))
+
+    def __getstate__(self):
+        """For another process: the rows, without the room to grow."""
+        return {**vars(self), "_rows": {label: self.rows(label) for label in self._rows},
+                "_pictures": {label: self.pictures(label) for label in self._rows}}
+
     def _append(self, label, rows, picture):
         count = self._count.get(label, 0)
         need = count + len(rows)

@@ -1,15 +1,25 @@
-"""Several processes that train as one: each takes its share of every batch, and the first one writes.
+"""Several processes that work as one: they share every batch of a training, and the pictures of a test.
 
 Started by torchrun, or by the script itself where --gpu_ids names several devices. Everything here is a no-op in a single
 process.
 """
 from __future__ import annotations
 
+import json
+import logging
 import os
+import signal
 import sys
+import time
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+
+from util.errors import UserError
+
+_PATIENCE = timedelta(days=7)  # for what waits on another's share of the pictures; one that dies is noticed at once
+_messages = None  # the group that exchanges flags and Python objects, on the CPU whatever the device
 
 
 def launched() -> bool:
@@ -18,17 +28,38 @@ def launched() -> bool:
 
 
 def launch(processes: int) -> None:
-    """Replace this process by torchrun with the same command line in `processes` processes. Does not return."""
+    """Run this command line in `processes` processes under torchrun, and end as they end. Does not return.
+
+    Raises UserError where a signal ended one of them, which then could not say so itself.
+    """
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     print(f"Starting {processes} processes, one a device")
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node",
-                              str(processes), *sys.argv])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")  # seconds to finish the step and save, once interrupted
+    logging.disable(logging.CRITICAL)  # torchrun's accounts of a failure; the process that failed has told the user
+    try:
+        run.main(["--standalone", "--nproc_per_node", str(processes), *sys.argv])
+    except ChildFailedError as error:
+        ends = {failure.exitcode: number for number, failure in error.failures.items() if failure.exitcode != -signal.SIGTERM}
+        first = min(ends, default=1)  # a signal before a status; SIGTERM is how torchrun ends the rest
+        if first < 0:
+            raise UserError(f"process {ends[first]} of {processes} was ended by {signal.Signals(-first).name}; if the machine "
+                            "ran out of memory, lower --nThreads or name fewer --gpu_ids") from error
+        sys.exit(first)
+    except SignalException as error:
+        sys.exit(128 + error.sigval)
+    sys.exit(0)
 
 
 def start(device) -> None:
-    """Join the other processes: nccl between CUDA devices, gloo between CPUs."""
+    """Join the other processes: nccl between CUDA devices, gloo between CPUs and for messages."""
+    global _messages
     if launched() and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        _messages = dist.new_group(backend="gloo", timeout=_PATIENCE)
 
 
 def stop() -> None:
@@ -55,20 +86,24 @@ def is_main() -> bool:
 def barrier() -> None:
     """Wait for the other processes."""
     if dist.is_initialized():
-        dist.barrier()
+        dist.barrier(group=_messages)
 
 
-def seed_share(seed: int) -> None:
-    """Let dropout and noise differ between the shares of a batch."""
-    torch.manual_seed(seed + rank())
+def seed_step(seed: int, done: int) -> None:
+    """Let dropout and noise differ between the shares of a batch, and follow from (seed, pictures done, process).
+
+    So a run of several processes goes on with the noise it would have had. One process alone keeps its random state.
+    """
+    if launched():
+        torch.manual_seed((seed * 1_000_003 + done) * 4096 + rank())
 
 
-def any_of(value: int, device) -> int:
+def any_of(value: int) -> int:
     """The largest `value` over all processes: an interruption of one stops all, after the same step."""
     if not dist.is_initialized():
         return value
-    shared = torch.tensor(value, device=device)
-    dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+    shared = torch.tensor(int(value))
+    dist.all_reduce(shared, op=dist.ReduceOp.MAX, group=_messages)
     return int(shared)
 
 
@@ -80,13 +115,59 @@ def weighted_sum(tensors: list[torch.Tensor], weight: float) -> list[torch.Tenso
     if not dist.is_initialized():
         return tensors
     result: dict[int, torch.Tensor] = {}
-    for dtype in {t.dtype for t in tensors}:
+    for dtype in dict.fromkeys(t.dtype for t in tensors):  # in one order everywhere, which a set has not
         places = [i for i, t in enumerate(tensors) if t.dtype == dtype]
         flat = torch.cat([tensors[i].reshape(-1) for i in places]).mul_(weight)
         dist.all_reduce(flat)
         parts = flat.split([tensors[i].numel() for i in places])
         result.update({i: part.view_as(tensors[i]) for i, part in zip(places, parts)})
     return [result[i] for i in range(len(tensors))]
+
+
+def gather(value) -> list | None:
+    """Every process's value, in their order, in the first process; None in the others. Waits for the slowest."""
+    if not dist.is_initialized():
+        return [value]
+    values = [None] * world() if is_main() else None
+    dist.gather_object(value, values, group=_messages)
+    return values
+
+
+def common_fault(fault: UserError | None) -> UserError | None:
+    """A fault that any of the processes has, in all of them: they stop at the same step."""
+    if not dist.is_initialized() or not any_of(fault is not None):
+        return fault
+    texts = [None] * world()
+    dist.all_gather_object(texts, None if fault is None else str(fault), group=_messages)
+    return UserError(next(text for text in texts if text is not None))
+
+
+def told_by_main(error: Exception) -> Exception:
+    """An error that all processes have at once, for `raise`: the first one tells it, the others just end.
+
+    They end with status 0, as launchers stop the rest at the first failure, and the first process may still have to save.
+    """
+    return error if is_main() else SystemExit(0)
+
+
+def fails_first(message: str) -> bool:
+    """Whether no other process has failed before this one, which then tells the user: one fault, one line.
+
+    The message is left for torchrun's own account, too.
+    """
+    if not launched():
+        return True
+    key = f"failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    try:
+        store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=timedelta(seconds=5))
+        first = store.add(key, 1) == 1
+    except (KeyError, ValueError, RuntimeError):
+        return True  # the launcher keeps no such record: better told twice than not at all
+    if first and "TORCHELASTIC_ERROR_FILE" in os.environ:
+        account = {"message": {"message": message, "extraInfo": {"timestamp": str(int(time.time()))}}}
+        with open(os.environ["TORCHELASTIC_ERROR_FILE"], "w") as stream:
+            json.dump(account, stream)
+    return first
 
 
 def quiet_unless_main() -> None:

@@ -27,7 +27,8 @@ def first_few(names, limit: int = 5) -> str:
 def command_line(main):
     """Turn `main()` into a script's entry: exit 2 and one line on stderr for what the user can mend.
 
-    The traceback is shown as well with --verbose, and always for anything but a UserError.
+    The traceback is shown as well with --verbose, and always for anything but a UserError. Of several processes the one
+    that fails first says its line.
     """
 
     @functools.wraps(main)
@@ -35,7 +36,9 @@ def command_line(main):
         verbose = "--verbose" in sys.argv
         program = os.path.basename(sys.argv[0])
         try:
-            sys.exit(main())
+            status = main()
+            _leave_group()
+            sys.exit(status)
         except KeyboardInterrupt:
             print(f"\n{program}: interrupted", file=sys.stderr)
             sys.exit(130)
@@ -45,12 +48,17 @@ def command_line(main):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except (MemoryError, RuntimeError) as error:
-            message, shown = _out_of_memory(error), error
+            message, shown = _out_of_memory(error) or _lost(error), error
             if message is None:
+                _fails_first(str(error))
                 raise
-        if verbose:
-            traceback.print_exception(shown)
-        print(f"{program}: error: {message}", file=sys.stderr)
+        except Exception as error:
+            _fails_first(str(error))
+            raise
+        if _fails_first(message):
+            if verbose:
+                traceback.print_exception(shown)
+            print(f"{program}: error: {message}", file=sys.stderr)
         sys.exit(2)
 
     return entry
@@ -62,3 +70,30 @@ def _out_of_memory(error: BaseException) -> str | None:
         return ("out of memory; lower --batchSize, --loadSize (or --fineSize with a crop) or --ngf, "
                 f"or use --precision bf16 ({text.splitlines()[0][:160] if text else 'MemoryError'})")
     return None
+
+
+def _lost(error: RuntimeError) -> str | None:
+    """What an exchange with a process that is no longer there ends in."""
+    text = str(error)
+    if _one_of_several() and any(sign in text for sign in ("Connection closed by peer", "Connection reset by peer",
+                                                           "Broken pipe", "NCCL communicator was aborted")):
+        return ("another of the processes ended without a word; if the machine ran out of memory, lower --nThreads or use "
+                f"fewer processes ({text.splitlines()[0][:160]})")
+    return None
+
+
+def _one_of_several() -> bool:
+    return "LOCAL_RANK" in os.environ  # asked here, as importing torch takes seconds
+
+
+def _fails_first(message: str) -> bool:
+    if not _one_of_several():
+        return True
+    from util import distributed
+    return distributed.fails_first(message)
+
+
+def _leave_group() -> None:
+    if _one_of_several():
+        from util import distributed
+        distributed.stop()

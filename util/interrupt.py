@@ -4,6 +4,8 @@ from __future__ import annotations
 import signal
 import sys
 
+from util import distributed
+
 
 class Interrupts:
     """While open, the first SIGINT or SIGTERM only sets `wanted`; a second one ends the process at once.
@@ -29,8 +31,9 @@ class Interrupts:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.wanted = number
-        print(f"\n{signal.Signals(number).name}: finishing this step and saving (once more to stop at once)",
-              file=sys.stderr, flush=True)
+        if distributed.is_main():
+            print(f"\n{signal.Signals(number).name}: finishing this step and saving (once more to stop at once)",
+                  file=sys.stderr, flush=True)
 
     @property
     def exit_status(self) -> int:

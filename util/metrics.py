@@ -91,6 +91,12 @@ class PictureMetrics:
         self._pictures.append({"name": str(name), **figures})
         return figures
 
+    def extend(self, other: PictureMetrics) -> None:
+        """Add the pictures of another run, in its order, as if they had been measured here."""
+        self._pictures += other._pictures
+        for i, errors in other._by_class.items():
+            self._by_class.setdefault(i, []).extend(errors)
+
     def summary(self) -> dict:
         """{'pictures', 'region_color_error', 'ssim', 'psnr', 'by_class': {name: {'region_color_error', 'pictures'}}}.
 

@@ -64,6 +64,20 @@ class ResultPage:
         self._collect(_MOST_PENDING)
         return stem
 
+    def follow(self, names):
+        """Leave to the pictures of these names, which come earlier and which others write, the stems they get."""
+        for name in names:
+            self._stem(name)
+
+    def finished_rows(self) -> list[tuple]:
+        """Wait for the pictures: this page's rows, for `extend` of another. Raises UserError as `save` does."""
+        self._collect(0)
+        return self._rows
+
+    def extend(self, rows):
+        """Show rows whose pictures another page of the same folder has written."""
+        self._rows = self._rows + rows
+
     def note(self, text):
         """Say something above the pictures, such as that --how_many stopped early."""
         if text not in self._notes:

@@ -48,6 +48,12 @@ class SegmentationMetrics:
         self._pictures.append({"name": str(name), **figures})
         return figures
 
+    def extend(self, other: SegmentationMetrics) -> None:
+        """Add the pictures of another run, in its order, as if they had been measured here."""
+        self._counts += other._counts
+        self._seen += other._seen
+        self._pictures += other._pictures
+
     def summary(self) -> dict:
         """{'pictures', 'miou', 'miou_large', 'pixel_accuracy', 'by_class': {name: {'iou', 'share', 'pictures'}}}.
 

@@ -141,7 +141,8 @@ def atomic_path(path):
     """
     path = os.fspath(path)
     folder, suffix = os.path.dirname(path), os.path.splitext(path)[1]
-    temporary = os.path.join(folder, f".writing-{os.getpid()}-{next(_counter)}{suffix}")
+    # of processes on several machines two may have one number
+    temporary = os.path.join(folder, f".writing-{os.environ.get('RANK', '0')}-{os.getpid()}-{next(_counter)}{suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
