@@ -1,6 +1,7 @@
 """Data sets by name, and the loader that feeds the loop."""
 from __future__ import annotations
 
+import contextlib
 import importlib
 import signal
 
@@ -98,6 +99,7 @@ class DataLoader:
         except (RuntimeError, EOFError, ConnectionError) as error:  # the latter two: dead while handing over a batch
             if isinstance(error, RuntimeError) and "worker" not in str(error):
                 raise
+            _end(batches)
             files = [self.dataset.files[self.dataset.lead][self.dataset.keys[i]] for i in indices]
             raise UserError(f"a data-loading process died at or after {first_few(files)}: "
                             f"{(str(error) or type(error).__name__).splitlines()[0]}; look at that file, and try --nThreads "
@@ -105,6 +107,15 @@ class DataLoader:
         if isinstance(batch, UserError):
             raise batch
         return batch
+
+
+def _end(batches) -> None:
+    """End a loader's processes after one of them died.
+
+    Until then PyTorch may raise for the dead one at any later moment, as in the middle of saving what was learnt.
+    """
+    with contextlib.suppress(RuntimeError):  # that moment may be now, and comes once
+        batches._shutdown_workers()
 
 
 class _Guarded(torch.utils.data.Dataset):

@@ -86,15 +86,21 @@ class StyledDrawing:
         return Encoded(mu.cpu().numpy(), None if log_variance is None else log_variance.cpu().numpy())
 
     @torch.no_grad()
-    def restyle(self, batch, label: int, vectors: np.ndarray) -> torch.Tensor:
-        """One picture drawn with its own features, but with each of (k, feat_num) vectors on a class: (k, C, H, W)."""
+    def restyle(self, batch, label: int, vectors: np.ndarray, at_once: int = 1) -> torch.Tensor:
+        """One picture drawn with its own features, but with each of (k, feat_num) vectors on a class: (k, C, H, W).
+
+        at_once: how many are drawn together.
+        """
         self.eval()
         ctx = self.context_of(batch)
         regions = Regions.of(ctx.pooled_over)
         features = np.repeat(self._own_features(batch["image"], ctx.pooled_over)[0].mu[None], len(vectors), 0)
         features[:, np.array(_by_picture(regions)[0]) == label] = np.asarray(vectors)[:, None]
-        return torch.cat([self.generate(ctx.condition, regions.paint(torch.from_numpy(one).to(self.device)))
-                          for one in features])
+        drawn = []
+        for start in range(0, len(features), at_once):
+            painted = torch.cat([regions.paint(torch.from_numpy(one).to(self.device)) for one in features[start:start + at_once]])
+            drawn.append(self.generate(ctx.condition.expand(len(painted), -1, -1, -1), painted))
+        return torch.cat(drawn)
 
     @torch.no_grad()
     def encode(self, batch) -> list[dict[int, np.ndarray]]:

@@ -18,6 +18,7 @@ from util.util import safe_stem, save_image, tensor2im, tensor2label
 
 _LARGEST = {"small": 256, "large": 128, "cuda": 512}  # longer side of the drawings, so that 200 take a minute or two
 _MANY_PARAMETERS = 20_000_000  # of a generator that is large for a CPU
+_AT_ONCE = 10 * 128 * 128  # pixels that are drawn together: the weights of a large generator are then read once for all
 _A_ROW = 10
 _CLOSEUP = 0.35  # a region smaller than this share of the side is shown close up
 _SMALLEST_CLOSEUP = 96  # pixels; smaller ones are enlarged
@@ -26,7 +27,7 @@ _SMALLEST_CLOSEUP = 96  # pixels; smaller ones are enlarged
 def draw_sheet(model, dataset, table: FeatureTable, book: StyleBook, folder) -> Path:
     """Draw every style of a book on a label map that shows its class, and write the page.
 
-    model: has `restyle(batch, label, vectors)` and a generator. dataset: its items in the order of the table's pictures.
+    model: has `restyle(batch, label, vectors, at_once)` and a generator. dataset: its items in the order of the table's pictures.
     The reference is the picture that shows most classes; a class that it lacks is drawn on the picture where it is largest.
     Returns the page's path; pictures of an earlier sheet are removed. Raises UserError where files cannot be written.
     """
@@ -86,7 +87,8 @@ class _Sheet:
     def row(self, found: ClassStyles, picture: int) -> None:
         """A class's styles, side by side, close up where the class is small."""
         batch = self._batch(picture)
-        drawn = self.model.restyle(batch, found.label, found.centres)
+        height, width = batch["image"].shape[-2:]
+        drawn = self.model.restyle(batch, found.label, found.centres, max(1, _AT_ONCE // (height * width)))
         y, x = _window(self._class_map(batch) == found.label)
         shown = {}
         for i, (image, share) in enumerate(zip(drawn, found.shares)):
