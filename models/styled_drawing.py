@@ -98,7 +98,8 @@ class StyledDrawing:
         features[:, np.array(_by_picture(regions)[0]) == label] = np.asarray(vectors)[:, None]
         drawn = []
         for start in range(0, len(features), at_once):
-            painted = torch.cat([regions.paint(torch.from_numpy(one).to(self.device)) for one in features[start:start + at_once]])
+            some = torch.from_numpy(features[start:start + at_once]).to(self.device)
+            painted = torch.cat([regions.paint(one) for one in some])
             drawn.append(self.generate(ctx.condition.expand(len(painted), -1, -1, -1), painted))
         return torch.cat(drawn)
 

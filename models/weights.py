@@ -69,10 +69,15 @@ def _load_fitting(net, name, path, state, own, fitting):
 
 
 def _check_finite(state, path):
-    bad = [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
+    bad = [k for k, v in state.items() if v.is_floating_point() and not _finite(v)]
     if bad:
         raise UserError(f"{path}: holds numbers that are not finite in {first_few(bad)}; its training diverged, so take an "
                         "earlier checkpoint with --which_epoch")
+
+
+def _finite(values: torch.Tensor) -> bool:
+    """Whether all are finite numbers. Their sum says so in one pass, unless it overflows."""
+    return bool(torch.isfinite(values.sum()) or torch.isfinite(values).all())
 
 
 def _layers(keys) -> list[str]:

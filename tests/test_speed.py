@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.networks import define_G
+from models.networks import define_G, winograd
 from models.networks.blocks import recompute_layers
 from models.networks.winograd import Conv3x3
 from options.base_options import check_shared
@@ -34,12 +34,12 @@ def gradients(convolve, x, weight, bias):
     return [y, *torch.autograd.grad((y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum(), inputs)]
 
 
+@pytest.mark.parametrize("convolve", [winograd._Winograd.apply, winograd._operator], ids=["eager", "operator"])
 @pytest.mark.parametrize("count, height, width", [(1, 10, 10), (2, 8, 14), (3, 4, 30)])
-def test_fast_convolution_and_its_gradients_are_those_of_the_direct_one(wide, count, height, width):
-    from models.networks.winograd import _winograd
+def test_fast_convolution_and_its_gradients_are_those_of_the_direct_one(wide, count, height, width, convolve):
     x = torch.randn(count, 256, height + 2, width + 2)
     assert wide._pays(x)
-    got = gradients(_winograd, x, wide.weight, wide.bias)
+    got = gradients(convolve, x, wide.weight, wide.bias)
     wanted = gradients(lambda *t: F.conv2d(*(v.double() for v in t)), x, wide.weight, wide.bias)
     for a, b in zip(got, wanted, strict=True):
         assert a.is_contiguous() and a.dtype == torch.float32
@@ -57,9 +57,9 @@ def test_what_the_fast_convolution_is_not_for_is_computed_directly(wide, change)
 
 
 def test_operators_say_truly_what_they_give():
-    from models.networks.winograd import _winograd
     inputs = torch.randn(1, 4, 6, 8, requires_grad=True), torch.randn(3, 4, 3, 3, requires_grad=True), torch.randn(3)
-    torch.library.opcheck(_winograd, inputs, test_utils=("test_schema", "test_faketensor", "test_autograd_registration"))
+    checks = ("test_schema", "test_faketensor", "test_autograd_registration")
+    torch.library.opcheck(winograd._operator, inputs, test_utils=checks)
 
 
 @pytest.mark.parametrize("flags", [["--use_dropout"], ["--feat_skip", "--use_vae"], ["--netG", "local"]])

@@ -27,7 +27,8 @@ _SMALLEST_CLOSEUP = 96  # pixels; smaller ones are enlarged
 def draw_sheet(model, dataset, table: FeatureTable, book: StyleBook, folder) -> Path:
     """Draw every style of a book on a label map that shows its class, and write the page.
 
-    model: has `restyle(batch, label, vectors, at_once)` and a generator. dataset: its items in the order of the table's pictures.
+    model: has `restyle(batch, label, vectors, at_once)` and a generator. dataset: its items in the order of the table's
+        pictures.
     The reference is the picture that shows most classes; a class that it lacks is drawn on the picture where it is largest.
     Returns the page's path; pictures of an earlier sheet are removed. Raises UserError where files cannot be written.
     """

@@ -29,7 +29,10 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, x):
         """(N, C, H, W) -> (N, C', H - 2, W - 2)."""
-        return _winograd(x, self.weight, self.bias) if self._pays(x) else super().forward(x)
+        if not self._pays(x):
+            return super().forward(x)
+        convolve = _operator if torch.compiler.is_compiling() else _Winograd.apply
+        return convolve(x, self.weight, self.bias)
 
     def _pays(self, x) -> bool:
         plain = not self.direct and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
@@ -38,29 +41,13 @@ class Conv3x3(nn.Conv2d):
         return plain and large and height % _STEP == width % _STEP == 0 and not torch.compiler.is_exporting()
 
 
-@torch.library.custom_op("label2face::winograd", mutates_args=())
-def _winograd(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """(N, C, H, W), (K, C, 3, 3), (K,) -> (N, K, H - 2, W - 2). An operator of its own: torch.compile leaves it whole."""
+def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """(N, C, H, W), (K, C, 3, 3), (K,) -> (N, K, H - 2, W - 2)."""
     answers = torch.bmm(_kernels(weight), _tiles(x))
     return _untiled(_OUTPUT_2D @ answers.flatten(1), x).add_(bias[:, None, None])
 
 
-@_winograd.register_fake
-def _(x, weight, bias):
-    return x.new_empty(len(x), len(weight), x.shape[2] - 2, x.shape[3] - 2)
-
-
-def _keep(ctx, inputs, output):
-    ctx.save_for_backward(*inputs[:2])
-
-
-def _backward(ctx, gradient):
-    x, weight = ctx.saved_tensors
-    return *_winograd_backward(gradient, x, weight), gradient.sum((0, 2, 3))
-
-
-@torch.library.custom_op("label2face::winograd_backward", mutates_args=())
-def _winograd_backward(gradient: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _gradients(gradient: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The gradients of x and weight. Tiles and transformed weights are made anew: cheap beside the products, but large."""
     answers = (_OUTPUT_2D.T @ _tiled(gradient)).view(_TILE**2, weight.shape[0], -1)
     of_kernels = torch.bmm(answers, _tiles(x).transpose(1, 2))
@@ -69,12 +56,44 @@ def _winograd_backward(gradient: torch.Tensor, x: torch.Tensor, weight: torch.Te
     return _gathered(_INPUT_2D.T @ of_tiles.flatten(1), x), of_weight
 
 
-@_winograd_backward.register_fake
+class _Winograd(torch.autograd.Function):
+    """What runs without torch.compile, whose operators take two seconds at their first call."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        ctx.save_for_backward(x, weight)
+        return _convolve(x, weight, bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return *_gradients(gradient, *ctx.saved_tensors), gradient.sum((0, 2, 3))
+
+
+# The same as operators, which torch.compile leaves whole.
+_operator = torch.library.custom_op("label2face::winograd", _convolve, mutates_args=())
+_operator_gradients = torch.library.custom_op("label2face::winograd_gradients", _gradients, mutates_args=())
+
+
+@_operator.register_fake
+def _(x, weight, bias):
+    return x.new_empty(len(x), len(weight), x.shape[2] - 2, x.shape[3] - 2)
+
+
+@_operator_gradients.register_fake
 def _(gradient, x, weight):
     return torch.empty_like(x), torch.empty_like(weight)
 
 
-_winograd.register_autograd(_backward, setup_context=_keep)
+def _keep(ctx, inputs, output):
+    ctx.save_for_backward(*inputs[:2])
+
+
+def _backward(ctx, gradient):
+    return *_operator_gradients(gradient, *ctx.saved_tensors), gradient.sum((0, 2, 3))
+
+
+_operator.register_autograd(_backward, setup_context=_keep)
 
 
 def _kernels(weight):

@@ -1,0 +1,121 @@
+"""A picture at test, against the plain way: python -m benchmarks.infer [--precision bf16] [--compile] [--batch 4]
+
+From a label map and a photo to a picture in that photo's features (--use_encoded_image), with pix2pixHD's default networks.
+Both sides run in processes of their own and take turns; the figures are seconds a picture, their ratio, TFLOP/s and its share
+of what a matrix product reaches here. The plain side draws one picture at a time.
+"""
+from __future__ import annotations
+
+import argparse
+import sys
+
+if "plain" not in sys.argv:  # which runs as PyTorch comes
+    import startup  # noqa: F401 - before torch
+from benchmarks._timing import Side, in_turn, matmul_peak, ratio, report, rounded, serve, summary
+from benchmarks.step import PLAIN_ENVIRONMENT
+
+
+def main():
+    """Measure each size asked for."""
+    flags = _flags().parse_args()
+    if flags.serve:
+        return serve_one(flags)
+    for size in flags.sizes:
+        measure(flags, size)
+    return 0
+
+
+def _flags():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512], help="sides of the pictures")
+    parser.add_argument("--batch", type=int, default=1, help="pictures that ours draws together")
+    parser.add_argument("--ngf", type=int, default=64, help="width of the generator")
+    parser.add_argument("--rounds", type=int, default=7, help="measured turns of each, after two to warm up")
+    parser.add_argument("--gpu_ids", default="-1", help="-1 for the CPU, 0 for the first GPU")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--serve", choices=("plain", "ours"), help=argparse.SUPPRESS)
+    return parser
+
+
+def measure(flags, size: int) -> None:
+    """Both sides at one size."""
+    again = [sys.executable, "-m", "benchmarks.infer", *sys.argv[1:], "--sizes", str(size), "--serve"]
+    sides = {"plain": Side([*again, "plain"], PLAIN_ENVIRONMENT), "ours": Side([*again, "ours"])}
+    seconds = in_turn(sides, flags.rounds, warmup=2)
+    seconds["ours"] = [value / flags.batch for value in seconds["ours"]]
+    facts = {name: side.close() for name, side in sides.items()}
+    ours, plain = facts["ours"], facts["plain"]
+    figures = {"size": size, "batch": flags.batch, "ngf": flags.ngf, "precision": ours["precision"], "compile": flags.compile}
+    for name in facts:
+        report("infer", name, **figures, unit="seconds a picture", **summary(seconds[name]))
+    tflop = _operations(flags, size)
+    speed = tflop / summary(seconds["ours"])["median"]
+    report("infer", "ratio", **figures, ratio=ratio(seconds["plain"], seconds["ours"]),
+           tflop=rounded(tflop), tflop_per_second=rounded(speed),
+           of_matmul_peak=rounded(speed / ours["peak"]),
+           levels_of_255_they_differ_by=rounded(max(abs(a - b) for a, b in zip(plain["drawn"], ours["drawn"])) * 127.5))
+
+
+def _operations(flags, size: int, side: int = 64) -> float:
+    """10^12 floating-point operations of the plain drawing: counted at a small size, growing with the area."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from benchmarks.plain import PlainDrawing, face_batch
+    drawing, batch = PlainDrawing(torch.device("cpu"), flags.ngf), face_batch(side)
+    with FlopCounterMode(display=False) as counter:
+        drawing.draw(batch)
+    return counter.get_total_flops() / 1e12 * (size / side) ** 2
+
+
+def serve_one(flags) -> int:
+    """Be one of the two sides."""
+    import torch
+
+    from benchmarks.plain import PlainDrawing, face_batch
+    from util.device import device_of, parse_gpu_ids
+    size = flags.sizes[0]
+    if flags.serve == "plain":
+        device = torch.device("cpu" if flags.gpu_ids == "-1" else f"cuda:{flags.gpu_ids}")
+        plain, batch, facts = PlainDrawing(device, flags.ngf), face_batch(size), {}
+
+        def draw():
+            return plain.draw(batch).cpu()
+    else:
+        model, device, batch = _model(flags), device_of(parse_gpu_ids(flags.gpu_ids)), face_batch(size, flags.batch)
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[model.precision]
+        facts = {"precision": model.precision, "peak": matmul_peak(device, dtype)}
+
+        def draw():
+            return model.inference(batch)["synthesized_image"].cpu()
+    sample = draw()[0].flatten()[:: size * size // 64].tolist()
+    serve(draw, {**facts, "drawn": sample}, device)
+    return 0
+
+
+def _model(flags):
+    import contextlib
+    import tempfile
+    from pathlib import Path
+
+    import torch
+
+    from benchmarks.plain import PlainDrawing
+    from models.models import create_model
+    from options.base_options import SAMPLE_FACES
+    from options.test_options import TestOptions
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
+        weights = PlainDrawing(torch.device("cpu"), flags.ngf)
+        (Path(folder) / "infer").mkdir()
+        for name in "GE":
+            torch.save(getattr(weights, name).state_dict(), Path(folder) / "infer" / f"latest_net_{name}.pth")
+        del weights
+        return create_model(TestOptions().parse([
+            "--name", "infer", "--checkpoints_dir", folder, "--dataroot", str(SAMPLE_FACES), "--label_nc", "19", "--label_feat",
+            "--use_encoded_image", "--gpu_ids", flags.gpu_ids, "--ngf", str(flags.ngf), "--precision", flags.precision,
+            *["--compile"] * flags.compile]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
