@@ -10,19 +10,30 @@ import torch
 from models.losses.feature_matching import FeatureMatchingLoss
 from models.losses.gan import GANLoss
 from models.networks import define_D, define_G
-from models.networks.winograd import Conv3x3
+from models.networks.convolution import FastConv2d
+from models.networks.recompute import Forget, forget_in
 from models.regions import edges
 
 LABELS, FEATURES = 19, 3
 
 
 def plain_generator(device, ngf: int) -> torch.nn.Module:
-    """pix2pixHD's default global generator, every convolution direct."""
-    net = define_G(LABELS + 1 + FEATURES, 3, ngf, "global", 4, 9)
+    """pix2pixHD's default global generator."""
+    return _plainly(define_G(LABELS + 1 + FEATURES, 3, ngf, "global", 4, 9)).to(device)
+
+
+def plain_encoder(device) -> torch.nn.Module:
+    """pix2pixHD's default encoder."""
+    return _plainly(define_G(3, FEATURES, 16, "encoder", 4)).to(device)
+
+
+def _plainly(net: torch.nn.Module) -> torch.nn.Module:
+    """Every convolution direct, every result held."""
     for module in net.modules():
-        if isinstance(module, Conv3x3):
+        if isinstance(module, FastConv2d):
             module.direct = True
-    return net.to(device)
+    forget_in(net, Forget.NOTHING)
+    return net
 
 
 def pool_by_loop(features: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
@@ -50,7 +61,7 @@ class PlainTraining:
         torch.manual_seed(0)
         self.G = plain_generator(device, ngf)
         self.D = define_D(LABELS + 1 + 3, ngf, 3, "instance", False, 2, True).to(device)
-        self.E = define_G(3, FEATURES, 16, "encoder", 4).to(device)
+        self.E = plain_encoder(device)
         self.optimizer_G = torch.optim.Adam([*self.G.parameters(), *self.E.parameters()], 2e-4, (0.5, 0.999))
         self.optimizer_D = torch.optim.Adam(self.D.parameters(), 2e-4, (0.5, 0.999))
         self.gan_loss, self.matching_loss = GANLoss(), FeatureMatchingLoss(3, 2)
@@ -82,7 +93,7 @@ class PlainDrawing:
     def __init__(self, device, ngf: int = 64):
         torch.manual_seed(0)
         self.G = plain_generator(device, ngf)
-        self.E = define_G(3, FEATURES, 16, "encoder", 4).to(device)
+        self.E = plain_encoder(device)
         self.device = device
 
     @torch.no_grad()

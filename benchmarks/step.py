@@ -10,7 +10,7 @@ import argparse
 import sys
 
 if "plain" not in sys.argv:  # which runs as PyTorch comes
-    import startup  # noqa: F401 - before torch
+    import startup  # before torch
 from benchmarks._timing import Side, in_turn, matmul_peak, ratio, report, rounded, serve, summary
 
 PLAIN_ENVIRONMENT = {"OMP_WAIT_POLICY": None}  # what startup.py set here
@@ -45,7 +45,7 @@ def measure(flags, size: int) -> None:
     """Both sides at one size."""
     again = [sys.executable, "-m", "benchmarks.step", *sys.argv[1:], "--sizes", str(size), "--serve"]
     sides = {} if flags.alone else {"plain": Side([*again, "plain"], PLAIN_ENVIRONMENT)}
-    sides["ours"] = Side([*again, "ours"])
+    sides["ours"] = Side([*again, "ours"], startup.TIDY_HEAP)  # as train.py starts itself
     seconds = in_turn(sides, flags.rounds)
     facts = {name: side.close() for name, side in sides.items()}
     ours = facts["ours"]

@@ -10,7 +10,7 @@ from torch import nn
 
 from models import weights
 from models.networks import build
-from models.networks.blocks import recompute_layers
+from models.networks.recompute import Forget, forget_in
 from util import distributed
 from util.checkpoint import finish_commit
 from util.device import autocast, compile_network, device_of, usable_precision
@@ -49,7 +49,8 @@ class BaseModel(nn.Module, ABC):
             for net in self.compiled():
                 compile_network(net, self.precision)
         if opt.role == "train":
-            recompute_layers(self.nets, opt.checkpoint_activations)
+            if opt.checkpoint_activations:
+                forget_in(self.nets, Forget.STAGES)
             self.optimizers = self.make_optimizers()
         else:
             self.eval().requires_grad_(False)

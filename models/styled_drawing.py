@@ -1,6 +1,8 @@
 """Drawing with chosen styles, and encoding photos into them: what a model with an encoder and a generator does at test."""
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
@@ -86,22 +88,22 @@ class StyledDrawing:
         return Encoded(mu.cpu().numpy(), None if log_variance is None else log_variance.cpu().numpy())
 
     @torch.no_grad()
-    def restyle(self, batch, label: int, vectors: np.ndarray, at_once: int = 1) -> torch.Tensor:
-        """One picture drawn with its own features, but with each of (k, feat_num) vectors on a class: (k, C, H, W).
+    def restyle(self, batch, changes: list[tuple[int, np.ndarray]], at_once: int = 1) -> Iterator[torch.Tensor]:
+        """One picture drawn with its own features, once for each change: with a vector (feat_num,) on a class.
 
-        at_once: how many are drawn together.
+        changes: (class, vector) each. at_once: how many are drawn together. Gives (C, H, W) each.
         """
         self.eval()
         ctx = self.context_of(batch)
         regions = Regions.of(ctx.pooled_over)
-        features = np.repeat(self._own_features(batch["image"], ctx.pooled_over)[0].mu[None], len(vectors), 0)
-        features[:, np.array(_by_picture(regions)[0]) == label] = np.asarray(vectors)[:, None]
-        drawn = []
-        for start in range(0, len(features), at_once):
-            some = torch.from_numpy(features[start:start + at_once]).to(self.device)
-            painted = torch.cat([regions.paint(one) for one in some])
-            drawn.append(self.generate(ctx.condition.expand(len(painted), -1, -1, -1), painted))
-        return torch.cat(drawn)
+        own = self._own_features(batch["image"], ctx.pooled_over)[0].mu
+        classes = np.array(_by_picture(regions)[0])
+        for start in range(0, len(changes), at_once):
+            painted = []
+            for label, vector in changes[start:start + at_once]:
+                features = np.where((classes == label)[:, None], vector, own)
+                painted.append(regions.paint(torch.from_numpy(features).to(self.device)))
+            yield from self.generate(ctx.condition.expand(len(painted), -1, -1, -1), torch.cat(painted))
 
     @torch.no_grad()
     def encode(self, batch) -> list[dict[int, np.ndarray]]:

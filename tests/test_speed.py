@@ -1,13 +1,21 @@
 """What is done to be fast changes no result: faster convolutions, forgotten layers, steps on the way back, compiling."""
 import copy
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+import startup
 from models.networks import define_G, winograd
-from models.networks.blocks import recompute_layers
+from models.networks.convolution import NarrowConv2d
+from models.networks.recompute import Forget, forget_in
 from models.networks.winograd import Conv3x3
 from options.base_options import check_shared
 from tests.conftest import write_root
@@ -43,6 +51,24 @@ def test_fast_convolution_and_its_gradients_are_those_of_the_direct_one(wide, co
     wanted = gradients(lambda *t: F.conv2d(*(v.double() for v in t)), x, wide.weight, wide.bias)
     for a, b in zip(got, wanted, strict=True):
         assert a.is_contiguous() and a.dtype == torch.float32
+        assert (a - b).abs().max() < 1e-5 * b.abs().max()
+
+
+@pytest.mark.parametrize("count, height, width", [(1, 9, 30), (2, 20, 7)])
+@pytest.mark.parametrize("channels", [2, 3])
+def test_narrow_convolution_and_its_gradients_are_those_of_the_direct_one(count, height, width, channels):
+    torch.manual_seed(0)
+    net, x = NarrowConv2d(16, channels, 7), torch.randn(count, 16, height, width)
+    assert net._pays(x) and not NarrowConv2d(16, channels, 3)._pays(x) and not NarrowConv2d(16, 8, 7)._pays(x)
+    assert not net.double()._pays(x.double())
+    net.float()
+
+    def fast(x, weight, bias):
+        return torch.func.functional_call(net, {"weight": weight, "bias": bias}, (x,))
+
+    got = gradients(fast, x, net.weight, net.bias)
+    wanted = gradients(lambda *t: F.conv2d(*(v.double() for v in t)), x, net.weight, net.bias)
+    for a, b in zip(got, wanted, strict=True):
         assert (a - b).abs().max() < 1e-5 * b.abs().max()
 
 
@@ -82,18 +108,60 @@ def trained_steps(plain, other, loader, steps=2):
         assert torch.equal(a, b), key
 
 
-def test_fewer_results_are_held_for_the_way_back():
+class Alive(TorchDispatchMode):
+    """Counts the numbers of all tensors made inside that are still held."""
+
+    def __init__(self):
+        super().__init__()
+        self.made = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if torch.is_tensor(tensor):
+                storage = tensor.untyped_storage()
+                self.made[storage.data_ptr()] = StorageWeakRef(storage), storage.nbytes() // 4
+        return made
+
+    def numbers(self):
+        return sum(count for ref, count in self.made.values() if not ref.expired())
+
+
+def held(net, x, forget):
+    """How many numbers a forward pass leaves behind for the backward pass, and the gradients of that."""
+    forget_in(net, forget)
+    with Alive() as alive:
+        y = net(x)
+    count = alive.numbers()
+    return count, torch.autograd.grad(y.square().sum(), list(net.parameters()), allow_unused=True)
+
+
+@pytest.mark.parametrize("layers", [
+    pytest.param(lambda: define_G(4, 3, 8, "global", 2, 3), id="global"),
+    pytest.param(lambda: define_G(4, 3, 8, "local", 2, 3, 1, 2), id="local"),
+    pytest.param(lambda: define_G(4, 3, 8, "global", 2, 3, use_dropout=True), id="dropout"),
+    pytest.param(lambda: define_G(4, 3, 8, "global", 2, 3, norm="batch"), id="batch norm")])
+def test_fewer_results_are_held_and_gradients_are_the_same(layers):
+    torch.manual_seed(0)
+    net, x, found = layers(), torch.randn(2, 4, 32, 32), {}
+    for forget in Forget:
+        torch.manual_seed(1)
+        if forget is Forget.STAGES and any(isinstance(module, torch.nn.BatchNorm2d) for module in net.modules()):
+            break
+        found[forget] = held(net, x, forget)
+    all_of_it, gradients = found.pop(Forget.NOTHING)
+    share = {Forget.CHEAP: 0.95 if len(found) == 1 else 0.75, Forget.STAGES: 0.3}
+    for forget, (count, again) in found.items():
+        assert count < share[forget] * all_of_it
+        for a, b in zip(again, gradients, strict=True):
+            assert a is b is None or torch.equal(a, b)
+
+
+def test_a_second_backward_pass_finds_the_same():
     net, x = define_G(4, 3, 8, "global", 2, 3), torch.randn(1, 4, 32, 32)
-
-    def held():
-        sizes = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
-            net(x)
-        return sum(sizes)
-
-    before = held()
-    recompute_layers(net, True)
-    assert held() < 0.2 * before
+    y = net(x).sum()
+    first, second = (torch.autograd.grad(y, list(net.parameters()), retain_graph=keep) for keep in (True, False))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("name", ["pix2pixHD", "parsing"])
@@ -144,3 +212,20 @@ def test_compiled_networks_train_and_draw_alike(root, tmp_path):
 def test_layers_that_count_batches_are_not_forgotten(name, flags, root, tmp_path):
     with pytest.raises(UserError, match="--checkpoint_activations"):
         training(name, root, tmp_path, "--checkpoint_activations", *flags)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.path.exists("/dev/nvidiactl"), reason="for trainings on a CPU with glibc")
+@pytest.mark.parametrize("program, own, expected", [
+    ("train.py", None, startup.TIDY_HEAP["GLIBC_TUNABLES"]),
+    ("train.py", "glibc.malloc.arena_max=2", "glibc.malloc.arena_max=2"),
+    ("test.py", None, None)])
+def test_training_starts_itself_with_a_tidy_heap(tmp_path, program, own, expected):
+    shutil.copy(startup.__file__, tmp_path)
+    (tmp_path / program).write_text("import os, sys\nimport startup\n"
+                                    "print(os.environ.get('GLIBC_TUNABLES'), os.getpid(), *sys.argv[1:], *sys.warnoptions)")
+    environment = {key: value for key, value in os.environ.items() if key != "GLIBC_TUNABLES"}
+    environment.update({"GLIBC_TUNABLES": own} if own else {})
+    with subprocess.Popen([sys.executable, "-W", "error", str(tmp_path / program), "--name", "a b"], env=environment,
+                          stdout=subprocess.PIPE, text=True) as process:
+        said = process.communicate()[0]
+    assert said == f"{expected} {process.pid} --name a b error\n"

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from util.util import safe_stem, save_image, tensor2im, tensor2label
 
 _LARGEST = {"small": 256, "large": 128, "cuda": 512}  # longer side of the drawings, so that 200 take a minute or two
 _MANY_PARAMETERS = 20_000_000  # of a generator that is large for a CPU
-_AT_ONCE = 10 * 128 * 128  # pixels that are drawn together: the weights of a large generator are then read once for all
+_AT_ONCE = 20 * 128 * 128  # pixels that are drawn together: the weights of a large generator are then read once for all
 _A_ROW = 10
 _CLOSEUP = 0.35  # a region smaller than this share of the side is shown close up
 _SMALLEST_CLOSEUP = 96  # pixels; smaller ones are enlarged
@@ -27,7 +28,7 @@ _SMALLEST_CLOSEUP = 96  # pixels; smaller ones are enlarged
 def draw_sheet(model, dataset, table: FeatureTable, book: StyleBook, folder) -> Path:
     """Draw every style of a book on a label map that shows its class, and write the page.
 
-    model: has `restyle(batch, label, vectors, at_once)` and a generator. dataset: its items in the order of the table's
+    model: has `restyle(batch, changes, at_once)` and a generator. dataset: its items in the order of the table's
         pictures.
     The reference is the picture that shows most classes; a class that it lacks is drawn on the picture where it is largest.
     Returns the page's path; pictures of an earlier sheet are removed. Raises UserError where files cannot be written.
@@ -38,9 +39,12 @@ def draw_sheet(model, dataset, table: FeatureTable, book: StyleBook, folder) -> 
     sheet = _Sheet(model, dataset, folder)
     reference = _reference(table, book)
     sheet.head(reference, table.names[reference], book)
-    with Progress(sum(len(found.centres) for found in book.classes.values())) as progress:
-        for found in sorted(book.classes.values(), key=lambda one: one.label):
-            sheet.row(found, reference if reference in table.pictures(found.label) else _shows_best(table, found.label))
+    rows = [(found, reference if reference in table.pictures(found.label) else _shows_best(table, found.label))
+            for found in sorted(book.classes.values(), key=lambda one: one.label)]
+    drawings = {picture: sheet.drawings(picture, [found for found, on in rows if on == picture]) for _, picture in rows}
+    with Progress(sum(len(found.centres) for found, _ in rows)) as progress:
+        for found, picture in rows:
+            sheet.row(found, picture, islice(drawings[picture], len(found.centres)))
             progress.update(len(found.centres))
     sheet.page.save()
     return folder / "index.html"
@@ -75,7 +79,7 @@ class _Sheet:
                                 f" such as --style {self._example(book)}; the flag may be given several times.")
         batch = self._batch(picture)
         opt = self.model.opt
-        own = self.model.restyle(batch, -1, np.zeros((1, opt.feat_num)))[0]
+        own = next(self.model.restyle(batch, [(-1, np.zeros(opt.feat_num))]))
         shown = {"label map": tensor2label(batch["label"][0], opt.label_nc, colors=opt.spec.colors or None),
                  "in its own style": tensor2im(own), "photo": tensor2im(batch["image"][0])}
         self._add("reference", shown, f"Reference: {name}", width=256)
@@ -85,12 +89,16 @@ class _Sheet:
         largest = max(book.classes.values(), key=lambda one: len(one.centres), default=None)
         return f"{largest.name}={len(largest.centres) - 1}" if largest else "hair=3"
 
-    def row(self, found: ClassStyles, picture: int) -> None:
-        """A class's styles, side by side, close up where the class is small."""
+    def drawings(self, picture: int, classes: list[ClassStyles]):
+        """A picture in each style of each class, in that order: (C, H, W) each."""
         batch = self._batch(picture)
         height, width = batch["image"].shape[-2:]
-        drawn = self.model.restyle(batch, found.label, found.centres, max(1, _AT_ONCE // (height * width)))
-        y, x = _window(self._class_map(batch) == found.label)
+        changes = [(found.label, centre) for found in classes for centre in found.centres]
+        return self.model.restyle(batch, changes, max(1, _AT_ONCE // (height * width)))
+
+    def row(self, found: ClassStyles, picture: int, drawn) -> None:
+        """A class's styles, side by side, close up where the class is small."""
+        y, x = _window(self._class_map(self._batch(picture)) == found.label)
         shown = {}
         for i, (image, share) in enumerate(zip(drawn, found.shares)):
             shown[f"{found.name}={i} ({share:.0%})"] = _enlarged(np.ascontiguousarray(tensor2im(image)[y, x]))
@@ -117,7 +125,7 @@ class _Sheet:
     def _batch(self, picture: int) -> dict:
         """A picture of the data set as a batch of one, at the size the sheet is drawn in."""
         if picture not in self.batches:
-            self.batches = {**dict(list(self.batches.items())[-1:]), picture: self._shrunk(collate([self.dataset[picture]]))}
+            self.batches[picture] = self._shrunk(collate([self.dataset[picture]]))
         return self.batches[picture]
 
     def _shrunk(self, batch):

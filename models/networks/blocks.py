@@ -5,8 +5,9 @@ import math
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
+from models.networks.convolution import NarrowConv2d
+from models.networks.recompute import Layers
 from models.networks.winograd import Conv3x3
 from util.errors import UserError
 
@@ -34,7 +35,7 @@ def first_layers(in_nc: int, width: int, norm: str) -> list:
 
 def last_layers(width: int, out_nc: int) -> list:
     """A 7x7 convolution to the output's channels, in [-1, 1]."""
-    return [nn.ReflectionPad2d(3), nn.Conv2d(width, out_nc, 7), nn.Tanh()]
+    return [nn.ReflectionPad2d(3), NarrowConv2d(width, out_nc, 7), nn.Tanh()]
 
 
 def down_layers(width: int, steps: int, norm: str) -> list:
@@ -67,54 +68,14 @@ class ResizeConv2d(nn.Conv2d):
         return super().forward(nn.functional.interpolate(x, scale_factor=2, mode="nearest"))
 
 
-class Layers(nn.Sequential):
-    """Layers one after the other. recompute: training forgets their results and computes them again going back.
-
-    What is held are the inputs of residual blocks and of the runs between them (Chen et al. 2016, arXiv:1604.06174), for
-    another forward pass; the numbers are the same. Not for layers with running statistics, which would count a batch twice.
-    """
-
-    recompute = False
-
-    def forward(self, x):
-        """Whatever the first layer takes -> whatever the last one gives."""
-        return run_layers(list(self), x, self.recompute)
-
-
-def run_layers(layers: list[nn.Module], x: torch.Tensor, recompute: bool = False) -> torch.Tensor:
-    """Apply layers one after the other, as `Layers` does."""
-    if recompute and torch.is_grad_enabled():
-        for stage in _stages(layers):
-            x = checkpoint(run_layers, stage, x, use_reentrant=False)
-        return x
-    for layer in layers:
-        x = layer(x)
-    return x
-
-
-def _stages(layers: list) -> list[list]:
-    """Each residual block, and the runs of other layers between them."""
-    stages = [layers[:1]]
-    for before, layer in zip(layers, layers[1:]):
-        if isinstance(layer, ResnetBlock) or isinstance(before, ResnetBlock):
-            stages.append([])
-        stages[-1].append(layer)
-    return stages
-
-
-def recompute_layers(nets: nn.Module, recompute: bool) -> None:
-    """Set `recompute` of all `Layers` in networks."""
-    for module in nets.modules():
-        if isinstance(module, Layers):
-            module.recompute = recompute
-
-
 class ResnetBlock(nn.Module):
     """x plus two 3x3 convolutions of it; optionally with dropout between them."""
 
+    is_stage = True  # see models/networks/recompute.py
+
     def __init__(self, width: int, norm: str, use_dropout: bool = False):
         super().__init__()
-        self.conv_block = nn.Sequential(
+        self.conv_block = Layers(
             nn.ReflectionPad2d(1), Conv3x3(width, width), norm_layer(norm, width), nn.ReLU(inplace=True),
             *([nn.Dropout(0.5)] if use_dropout else []),
             nn.ReflectionPad2d(1), Conv3x3(width, width), norm_layer(norm, width))

@@ -4,8 +4,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from models.networks.blocks import Layers, down_layers, first_layers, last_layers, run_layers, up_layers
+from models.networks.blocks import down_layers, first_layers, last_layers, up_layers
+from models.networks.convolution import NarrowConv2d
 from models.networks.generator import FeatureSkip, finish
+from models.networks.recompute import Layers, run_layers
 from models.regions import Regions
 
 START_LOG_VARIANCE = -4.0  # noise of e^-2 = 0.14: small beside features in [-1, 1], yet not nothing
@@ -17,7 +19,7 @@ class LogVariance(nn.Module):
 
     def __init__(self, width: int, output_nc: int, kernel: int):
         super().__init__()
-        self.conv = nn.Conv2d(width, output_nc, kernel)
+        self.conv = NarrowConv2d(width, output_nc, kernel)
 
     def start(self):
         """No weights, a small constant."""
@@ -61,7 +63,7 @@ class Encoder(nn.Module):
         """
         if self.logvar is None:
             return regions.mean(self.features(image).float()), None
-        padded = run_layers(list(self.model)[:-2], image, self.model.recompute)
+        padded = run_layers(list(self.model)[:-2], image, self.model.forget)
         mu = self.model[-2](padded)
         if self.skip is not None:
             mu = mu + self.skip(image)

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from models.networks.blocks import (
-    Layers,
     ResnetBlock,
     conv_norm_relu,
     down_layers,
@@ -13,10 +12,10 @@ from models.networks.blocks import (
     first_layers,
     last_layers,
     norm_layer,
-    run_layers,
     up_conv,
     up_layers,
 )
+from models.networks.recompute import Layers, run_layers
 
 
 def global_layers(input_nc, output_nc, ngf, n_downsample, n_blocks, norm, use_dropout=False, upsample="transpose"):
@@ -52,7 +51,7 @@ def finish(hidden: Layers, x: torch.Tensor, skip: FeatureSkip | None, inputs: to
     """Run layers that end in tanh, adding the feature path before it where there is one."""
     if skip is None:
         return hidden(x)
-    return hidden[-1](run_layers(list(hidden)[:-1], x, hidden.recompute) + skip(inputs))
+    return hidden[-1](run_layers(list(hidden)[:-1], x, hidden.forget) + skip(inputs))
 
 
 class GlobalGenerator(nn.Module):

@@ -7,7 +7,8 @@ that of the direct convolution. GPUs and bfloat16 have direct convolutions that 
 from __future__ import annotations
 
 import torch
-from torch import nn
+
+from models.networks.convolution import FastConv2d
 
 _WIDE = 256  # channels from which on the products outweigh what surrounds them,
 _PIXELS_A_CHANNEL = 0.25  # and pixels of a batch for each channel, from which on they outweigh transforming the weights
@@ -19,26 +20,22 @@ _OUTPUT = torch.tensor([[1.0, 1, 1, 0], [0, 1, -1, -1]])
 _INPUT_2D, _KERNEL_2D, _OUTPUT_2D = (torch.kron(one, one) for one in (_INPUT, _KERNEL, _OUTPUT))
 
 
-class Conv3x3(nn.Conv2d):
-    """A 3x3 convolution without padding, computed the faster way where that is exact, on a CPU in float32."""
-
-    direct = False  # set to compute it directly everywhere
+class Conv3x3(FastConv2d):
+    """A 3x3 convolution without padding, computed in fewer multiplications where it is wide."""
 
     def __init__(self, in_nc: int, out_nc: int):
         super().__init__(in_nc, out_nc, 3)
 
-    def forward(self, x):
+    def fast(self, x):
         """(N, C, H, W) -> (N, C', H - 2, W - 2)."""
-        if not self._pays(x):
-            return super().forward(x)
         convolve = _operator if torch.compiler.is_compiling() else _Winograd.apply
         return convolve(x, self.weight, self.bias)
 
-    def _pays(self, x) -> bool:
-        plain = not self.direct and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    def pays(self, x) -> bool:
+        """Between wide layers, for enough pixels."""
         height, width = x.shape[-2] - 2, x.shape[-1] - 2
         large = min(self.weight.shape[:2]) >= _WIDE and len(x) * height * width >= _PIXELS_A_CHANNEL * self.in_channels
-        return plain and large and height % _STEP == width % _STEP == 0 and not torch.compiler.is_exporting()
+        return large and height % _STEP == width % _STEP == 0
 
 
 def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -50,10 +47,11 @@ def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torc
 def _gradients(gradient: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The gradients of x and weight. Tiles and transformed weights are made anew: cheap beside the products, but large."""
     answers = (_OUTPUT_2D.T @ _tiled(gradient)).view(_TILE**2, weight.shape[0], -1)
-    of_kernels = torch.bmm(answers, _tiles(x).transpose(1, 2))
     of_tiles = torch.bmm(_kernels(weight).transpose(1, 2), answers)
-    of_weight = (_KERNEL_2D.T @ of_kernels.flatten(1)).T.reshape(weight.shape).contiguous()
-    return _gathered(_INPUT_2D.T @ of_tiles.flatten(1), x), of_weight
+    of_x = _gathered(_INPUT_2D.T @ of_tiles.flatten(1), x)
+    del of_tiles
+    of_kernels = torch.bmm(answers, _tiles(x).transpose(1, 2))
+    return of_x, (_KERNEL_2D.T @ of_kernels.flatten(1)).T.reshape(weight.shape).contiguous()
 
 
 class _Winograd(torch.autograd.Function):
