@@ -1,4 +1,5 @@
 """What must be set before torch is imported; the scripts import this first."""
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -11,16 +12,19 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 # What glibc cuts off to align PyTorch's blocks goes to lists of small free blocks, where it keeps the large gaps beside it from
-# joining: a training on a CPU grows by 0.7 GB. Without the lists they join at once. glibc reads this only as a process starts.
+# joining: a training on a CPU grows by 0.7 GB. Without the lists they join at once. glibc reads this only as a process starts,
+# so train.py starts itself once more, where there is no NVIDIA device.
 TIDY_HEAP = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"}
+_AGAIN = "tidy_heap"  # an option of the interpreter, to know the second start by
 
 
 def _heap_matters() -> bool:
     main = getattr(sys.modules["__main__"], "__file__", None)
     training = main is not None and Path(main).resolve() == Path(__file__).resolve().with_name("train.py")
-    again = sys.argv[0] in sys.orig_argv and sys.gettrace() is None  # not in a notebook or a debugger, which would be lost
-    return training and again and sys.platform == "linux" and not os.path.exists("/dev/nvidiactl")
+    safe = sys.argv[0] in sys.orig_argv and sys.gettrace() is None  # not in a notebook or a debugger, which would be lost
+    return training and safe and sys.platform == "linux" and not os.path.exists("/dev/nvidiactl")
 
 
-if TIDY_HEAP.keys().isdisjoint(os.environ) and _heap_matters():
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **TIDY_HEAP})
+if _AGAIN not in sys._xoptions and TIDY_HEAP.keys().isdisjoint(os.environ) and sys.executable and _heap_matters():
+    with contextlib.suppress(OSError):  # it is only smaller so
+        os.execve(sys.executable, [sys.executable, "-X", _AGAIN, *sys.orig_argv[1:]], {**os.environ, **TIDY_HEAP})

@@ -2,7 +2,7 @@
 
 Trains the demo (scripts/demo.sh) in both, draws its held-out faces in float32, and prints the figures of test.py side by side.
 Where the device lacks bf16, it is imitated: whatever the layers take in and give, forward and backward, is rounded to bf16
-between float32 operations. That is no less rounding than autocast does, but says nothing about speed.
+between float32 operations. That is about what autocast rounds, but says nothing about speed.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import startup  # noqa: F401 - before torch
 from benchmarks._timing import PROJECT, report, rounded
 
-_ROUNDED = re.compile(r"aten\.(convolution|.*batch_norm|relu|threshold|leaky_relu|reflection_pad2d|tanh|upsample_nearest2d)")
+_ROUNDED = re.compile(r"aten\.(add\.|convolution|.*batch_norm|relu|threshold|leaky_relu|reflection_pad|tanh|upsample)")
 
 
 def main():
@@ -38,8 +38,8 @@ def main():
 
 
 def _is_imitated(flags) -> bool:
-    from util.device import usable_precision
-    return usable_precision("bf16", "cpu" if flags.gpu_ids == "-1" else "cuda") != "bf16"
+    from util.device import available_gpu_ids, parse_gpu_ids, usable_precision
+    return usable_precision("bf16", "cuda" if available_gpu_ids(parse_gpu_ids(flags.gpu_ids))[0] else "cpu") != "bf16"
 
 
 def _figures(precision: str, flags, folder: Path) -> dict:
@@ -50,7 +50,7 @@ def _figures(precision: str, flags, folder: Path) -> dict:
     program = ["-m", "benchmarks.precision", "--imitate"] if precision == "bf16" and _is_imitated(flags) else ["train.py"]
     used = [] if "--imitate" in program else ["--precision", precision]
     for argv in ([*program, *shlex.split(training), *where, *used, *flags.more.split()],
-                 ["test.py", *where, "--use_encoded_image", "--results_dir", str(folder / "results")]):
+                 ["test.py", *where, "--precision", "fp32", "--use_encoded_image", "--results_dir", str(folder / "results")]):
         subprocess.run([sys.executable, *argv], cwd=PROJECT, check=True, stdout=sys.stderr)
     written = json.loads((folder / "results" / precision / "test_latest" / "metrics.json").read_text())
     return {key: rounded(value) for key, value in written.items() if isinstance(value, float)}

@@ -122,3 +122,17 @@ def test_it_draws_batches_as_the_model_does(predictor, root, trained):
     batch = next(iter(CreateDataLoader(predictor.opt.replace(dataroot=str(root), use_encoded_image=True))))
     image = tensor2im(predictor.draw(batch)["synthesized_image"][0])
     assert np.array_equal(image, tensor2im(predictor.model.inference(batch)["synthesized_image"][0]))
+
+
+def test_styles_drawn_together_are_those_drawn_alone(predictor, face):
+    label, photo = face
+    batch, _ = predictor._batch(label, photo)
+    first, last = int(label.min()), int(label.max())
+    rng = np.random.default_rng(0)
+    changes = [(one, rng.uniform(-1, 1, predictor.opt.feat_num)) for one in (first, last, first)]
+    together = [tensor2im(drawn).astype(int) for drawn in predictor.model.restyle(batch, changes, at_once=2)]
+    alone = [array(predictor(label, image=photo, style={one: vector})) for one, vector in changes]
+    assert len(together) == len(alone)
+    for a, b in zip(together, alone):
+        assert abs(a - b).max() <= 1
+    assert abs(alone[0] - alone[2]).max() > 1

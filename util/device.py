@@ -50,10 +50,11 @@ def keep_freed_memory() -> None:
     A training step allocates and frees the same gigabytes each time; by default each large block is mapped and unmapped
     anew, and the page faults cost as much as the arithmetic. Does nothing where there is no glibc.
     """
-    m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3
+    m_trim_threshold, m_top_pad, m_mmap_threshold, m_mmap_max = -1, -2, -3, -4
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(m_mmap_threshold, 1 << 30)
+        if not libc.mallopt(m_mmap_threshold, 1 << 30):  # some versions take 32 MiB at most
+            libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, (1 << 31) - 1)
         libc.mallopt(m_top_pad, 64 << 20)
 

@@ -46,5 +46,5 @@ class NarrowConv2d(FastConv2d):
         return sum((parts[:, i, :, i:i + height] for i in range(1, rows)), parts[:, 0, :, :height] + self.bias[:, None, None])
 
     def pays(self, x) -> bool:
-        """Always, where there are several rows."""
-        return self.out_channels <= 4 and self.kernel_size[0] > 3
+        """From enough channels to few, where there are several rows."""
+        return self.in_channels >= 16 and self.out_channels <= 4 and self.kernel_size[0] > 3

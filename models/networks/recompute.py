@@ -1,11 +1,12 @@
 """Results that the backward pass needs, computed again instead of held (Chen et al. 2016, arXiv:1604.06174).
 
 Instance norm, ReLU and mirrored borders cost a hundredth of the convolutions around them, but hold half of what a generator
-holds for the backward pass. `Layers` forgets their results always, and with --checkpoint_activations those of all layers.
-The numbers are the same, to the bit.
+holds for the backward pass. `Layers` forgets their results before a convolution, and with --checkpoint_activations those of
+all layers. The numbers are the same, to the bit. torch.compile decides for itself what to hold.
 """
 from __future__ import annotations
 
+import contextlib
 from enum import Enum
 
 import torch
@@ -45,7 +46,9 @@ def forget_in(nets: nn.Module, forget: Forget) -> None:
 
 def run_layers(layers: list[nn.Module], x: torch.Tensor, forget: Forget = Forget.CHEAP) -> torch.Tensor:
     """Apply layers one after the other, as `Layers` does."""
-    if forget is Forget.NOTHING or not torch.is_grad_enabled() or forget is Forget.CHEAP and torch.compiler.is_compiling():
+    if not torch.is_grad_enabled() or forget is Forget.CHEAP and (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+        forget = Forget.NOTHING
+    if forget is Forget.NOTHING:
         for layer in layers:
             x = layer(x)
     elif forget is Forget.STAGES:
@@ -92,13 +95,17 @@ def _costs_little(layer) -> bool:
 
 
 class _Chain:
-    """Cheap layers and what they take in, which is held anyway; their results are not, but made anew when asked for."""
+    """Cheap layers and what they take in, which is held anyway; their results are not, but made anew when asked for.
+
+    Raises RuntimeError going back where something that is needed has been changed in place since, as PyTorch would.
+    """
 
     def __init__(self, cheap: list[nn.Module], x: torch.Tensor):
         device = x.device.type
-        self.cheap, self.x, self.source = cheap, x, x.detach()
-        self.autocast = torch.autocast(device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
-        self.places: dict[tuple, int] = {}  # of each result, by where it lay and its shape: how many layers made it
+        self.autocast = _autocast_as_now(device)
+        self.steps = _with_casts(cheap, device) if self.autocast is not None else cheap
+        self.x, self.source = x, _Unchanged(x.detach())
+        self.places: dict[tuple, int] = {}  # of each result, by where it lay and its shape: how many steps made it
         self.held = self.asked = 0
         self.again: dict[int, torch.Tensor] = {}
 
@@ -107,22 +114,22 @@ class _Chain:
         x, made = self.x, []  # all results are kept until the end, or another's could come to lie in the same place
         del self.x
         with saved_tensors_hooks(self._pack, self._unpack):
-            for number, one in enumerate(self.cheap, 1):
-                x = one(x)
+            for number, step in enumerate(self.steps, 1):
+                x = step(x)
                 made.append(x)
-                self.places[x.data_ptr(), x.shape] = number  # what changes in place is known by its last change
+                self.places[x.data_ptr(), x.shape, x.dtype] = number  # what changes in place is known by its last change
             return layer(x)
 
     def _pack(self, tensor):
-        place = tensor.data_ptr(), tensor.shape
+        place = tensor.data_ptr(), tensor.shape, tensor.dtype
         if place not in self.places:
-            return tensor
+            return _Unchanged(tensor)
         self.held += 1
         return place
 
     def _unpack(self, held):
-        if torch.is_tensor(held):
-            return held
+        if isinstance(held, _Unchanged):
+            return held.tensor()
         if not self.again:
             self._compute_again()
         found = self.again[self.places[held]]
@@ -133,7 +140,38 @@ class _Chain:
 
     @torch.no_grad()
     def _compute_again(self):
-        x = self.source
-        with self.autocast:
-            for number, one in enumerate(self.cheap, 1):
-                x = self.again[number] = one(x)
+        x = self.source.tensor()
+        with self.autocast or contextlib.nullcontext():
+            for number, step in enumerate(self.steps, 1):
+                x = self.again[number] = step(x)
+
+
+class _Unchanged:
+    """A tensor that must not change in place before it is asked for: PyTorch itself does not look at what hooks hold."""
+
+    def __init__(self, tensor: torch.Tensor):
+        self._tensor, self._version = tensor, tensor._version
+
+    def tensor(self) -> torch.Tensor:
+        """The tensor. Raises RuntimeError where it was changed."""
+        if self._tensor._version != self._version:
+            raise RuntimeError(f"a tensor {tuple(self._tensor.shape)} that the backward pass needs has been changed by an "
+                               "operation in place")
+        return self._tensor
+
+
+def _autocast_as_now(device: str):
+    """What brings back the mixed precision of this moment; None where there is none."""
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+        return None
+    return torch.autocast(device, torch.get_autocast_dtype(device))
+
+
+def _with_casts(cheap: list, device: str) -> list:
+    """The layers with autocast's own casts as steps, whose results are forgotten, too."""
+    dtype, steps = torch.get_autocast_dtype(device), []
+    for layer in cheap:
+        if device == "cpu" and isinstance(layer, nn.ReflectionPad2d):  # which autocast computes in float32 there
+            steps.append(torch.Tensor.float)
+        steps.append(layer)
+    return [*steps, lambda x: x.to(dtype)]
