@@ -221,7 +221,7 @@ def _experiment_flags(parser):
     group.add_argument("--fp16", action="store_true", help="mixed precision: short for --precision fp16")
     group.add_argument("--precision", choices=PRECISIONS, default="fp32", help="what the networks compute in")
     group.add_argument("--compile", action="store_true", help="compile the networks at their first step or picture: a minute "
-                       "of waiting, then faster")
+                       "of waiting, then faster (not a training in float32 on a CPU)")
     group.add_argument("--local_rank", type=whole(), default=0, help="set by distributed launchers; read from the "
                        "environment where they set it there")
     group.add_argument("--seed", type=whole(0, 2**31 - 1), default=0, help="order, augmentation, initial weights and "
