@@ -1,6 +1,7 @@
 """Two ways of doing one thing, measured in turn: each in a process of its own, so that neither's set-up helps the other."""
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -124,6 +125,20 @@ def report(benchmark: str, what: str, **figures) -> None:
 def rounded(value: float) -> float:
     """Three digits."""
     return float(f"{value:.3g}")
+
+
+def network_flags(description: str, rounds: int) -> argparse.ArgumentParser:
+    """The flags of what is measured with full networks, size by size."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512], help="sides of the pictures")
+    parser.add_argument("--batch", type=int, default=1, help="pictures at once")
+    parser.add_argument("--ngf", type=int, default=64, help="width of the generator (and the discriminator)")
+    parser.add_argument("--rounds", type=int, default=rounds, help="measured turns of each, after those to warm up")
+    parser.add_argument("--gpu_ids", default="-1", help="-1 for the CPU, 0 for the first GPU")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--serve", choices=("plain", "ours"), help=argparse.SUPPRESS)
+    return parser
 
 
 def matmul_peak(device, dtype, side: int = 2048) -> float:

@@ -6,36 +6,22 @@ of what a matrix product reaches here. The plain side draws one picture at a tim
 """
 from __future__ import annotations
 
-import argparse
 import sys
 
 if "plain" not in sys.argv:  # which runs as PyTorch comes
     import startup  # noqa: F401 - before torch
-from benchmarks._timing import Side, in_turn, matmul_peak, ratio, report, rounded, serve, summary
+from benchmarks._timing import Side, in_turn, matmul_peak, network_flags, ratio, report, rounded, serve, summary
 from benchmarks.step import PLAIN_ENVIRONMENT
 
 
 def main():
     """Measure each size asked for."""
-    flags = _flags().parse_args()
+    flags = network_flags(__doc__.splitlines()[0], rounds=7).parse_args()
     if flags.serve:
         return serve_one(flags)
     for size in flags.sizes:
         measure(flags, size)
     return 0
-
-
-def _flags():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[512], help="sides of the pictures")
-    parser.add_argument("--batch", type=int, default=1, help="pictures that ours draws together")
-    parser.add_argument("--ngf", type=int, default=64, help="width of the generator")
-    parser.add_argument("--rounds", type=int, default=7, help="measured turns of each, after two to warm up")
-    parser.add_argument("--gpu_ids", default="-1", help="-1 for the CPU, 0 for the first GPU")
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--serve", choices=("plain", "ours"), help=argparse.SUPPRESS)
-    return parser
 
 
 def measure(flags, size: int) -> None:

@@ -6,12 +6,11 @@ of the first step differ. --sizes 128 256 512 1024 shows how time and memory gro
 """
 from __future__ import annotations
 
-import argparse
 import sys
 
 if "plain" not in sys.argv:  # which runs as PyTorch comes
     import startup  # before torch
-from benchmarks._timing import Side, in_turn, matmul_peak, ratio, report, rounded, serve, summary
+from benchmarks._timing import Side, in_turn, matmul_peak, network_flags, ratio, report, rounded, serve, summary
 
 PLAIN_ENVIRONMENT = {"OMP_WAIT_POLICY": None}  # what startup.py set here
 
@@ -27,17 +26,9 @@ def main():
 
 
 def _flags():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[512], help="sides of the pictures")
-    parser.add_argument("--batch", type=int, default=1, help="pictures in a step")
-    parser.add_argument("--ngf", type=int, default=64, help="width of the generator and the discriminator")
-    parser.add_argument("--rounds", type=int, default=5, help="measured steps of each, after one to warm up")
-    parser.add_argument("--gpu_ids", default="-1", help="-1 for the CPU, 0 for the first GPU")
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
-    parser.add_argument("--compile", action="store_true")
+    parser = network_flags(__doc__.splitlines()[0], rounds=5)
     parser.add_argument("--checkpoint_activations", action="store_true")
     parser.add_argument("--alone", action="store_true", help="ours only, where the plain step would not fit into memory")
-    parser.add_argument("--serve", choices=("plain", "ours"), help=argparse.SUPPRESS)
     return parser
 
 
