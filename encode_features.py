@@ -3,16 +3,16 @@ import startup  # noqa: F401 - before torch
 from data.data_loader import CreateDataLoader
 from data.grouping import grouped
 from models.models import create_model
+from models.styles.book import FILE_NAME, StyleBook
+from models.styles.clusters import FeatureTable
+from models.styles.sheet import draw_sheet
 from options import saved
 from options.train_options import TrainOptions
 from util import distributed
-from util.clusters import FeatureTable
 from util.device import device_of
 from util.errors import UserError, command_line
 from util.progress import Progress
 from util.safe_pickle import save_dict
-from util.style_book import FILE_NAME, StyleBook
-from util.style_sheet import draw_sheet
 
 AT_ONCE = 16  # pictures, where --batchSize says nothing
 

@@ -202,7 +202,7 @@ class ParsingModel(BaseModel):
 
     def new_metrics(self):
         """IoU of classes and pixel accuracy against the true label maps."""
-        from util.segmentation_metrics import SegmentationMetrics
+        from util.metrics.segmentation import SegmentationMetrics
         return SegmentationMetrics(self.opt.label_nc, self.spec.labels or None)
 
     def score(self, metrics, name, batch, visuals, i):

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import re
 
-from models import style_flags
+from models.styles import flags as style_flags
 from options.flags import number, whole
 
 ARCHITECTURE = {"netG", "ngf", "n_downsample_global", "n_blocks_global", "n_blocks_local", "n_local_enhancers",

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from models import pix2pixHD_flags as flags
-from models import style_flags, weights
+from models import weights
 from models.base_model import BaseModel
 from models.losses.feature_matching import FeatureMatchingLoss
 from models.losses.gan import GANLoss
@@ -15,7 +15,8 @@ from models.losses.kl import KLLoss, reparameterize
 from models.losses.perceptual import VGG_WEIGHTS, PyramidLoss, VGGLoss
 from models.networks import MultiscaleDiscriminator, build, generator
 from models.regions import Regions, edges, one_hot
-from models.styled_drawing import StyledDrawing
+from models.styles import flags as style_flags
+from models.styles.drawing import StyledDrawing
 from util.image_pool import ImagePool
 from util.util import tensor2im, tensor2label
 
@@ -310,7 +311,7 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
 
     def new_metrics(self):
         """Colour error of regions, SSIM and PSNR against the real pictures."""
-        from util.metrics import PictureMetrics
+        from util.metrics.pictures import PictureMetrics
         return PictureMetrics(self.opt.spec.labels or None)
 
     def score(self, metrics, name, batch, visuals, i):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from data.transforms import Draw, Preprocess
 from models.models import create_model
-from models.styles import RANDOM
+from models.styles.styles import RANDOM
 from options.test_options import TestOptions
 from util.errors import UserError, first_few
 from util.util import tensor2im

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from models import weights
+from models.styles.clusters import FeatureTable, cluster, k_means
 from tests.conftest import ROOT, same, tree
 from util.checkpoint import Checkpoint, Position, finish_commit, read_tensors
-from util.clusters import FeatureTable, cluster, k_means
 from util.errors import UserError
 from util.safe_pickle import load_dict, save_dict
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from util.metrics import PictureMetrics, psnr, region_color_error, region_color_errors, ssim
+from util.metrics.pictures import PictureMetrics, psnr, region_color_error, region_color_errors, ssim
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (20, 24, 3), dtype=np.uint8)

@@ -9,7 +9,7 @@ import torch
 from data.data_loader import CreateDataLoader
 from models.base_model import Diverged
 from models.models import MODELS, create_model, model_class
-from models.styles import Choice
+from models.styles.styles import Choice
 from tests.conftest import CLASSES, LOSSES, NETWORK, SIDE, SIZES, known, options, same, save, write_root
 from util.checkpoint import Checkpoint, Position
 from util.errors import UserError

@@ -21,8 +21,8 @@ from models.networks.bisenet import BatchNorm, BiSeNet, imagenet_colors
 from models.parsing_augment import Augment
 from tests.conftest import ROOT, call, options, picture, save, succeed
 from util.errors import UserError
+from util.metrics.segmentation import SegmentationMetrics
 from util.overlay import overlay
-from util.segmentation_metrics import SegmentationMetrics
 
 SMALL = ["--model", "parsing", "--gpu_ids", "-1", "--nThreads", "0", "--loadSize", "64"]
 FRESH = ["--from_scratch", "--warmup", "0", "--batchSize", "2"]

@@ -10,11 +10,11 @@ from PIL import Image
 
 from data.grouping import grouped
 from models.predictor import Predictor
-from models.styles import RANDOM, Choice, Encoded, Styles
+from models.styles.book import StyleBook
+from models.styles.clusters import FeatureTable
+from models.styles.styles import RANDOM, Choice, Encoded, Styles
 from tests.conftest import CLASSES, LOSSES, NETWORK, SIZES, call, save, succeed
-from util.clusters import FeatureTable
 from util.errors import UserError
-from util.style_book import StyleBook
 
 OUTPUTS = ("features.npy", "features_clustered_010.npy", "styles.json")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.styles import Choice, Donor, Encoded, Styles
+from models.styles.styles import Choice, Donor, Encoded, Styles
 from tests.conftest import call, label_map, picture, save, write_root
 
 

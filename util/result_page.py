@@ -88,7 +88,7 @@ class ResultPage:
         self._legend = entries
 
     def set_metrics(self, summary):
-        """Show the figures of a `summary()`, as `util.metrics.PictureMetrics` gives it."""
+        """Show the figures of a `summary()`, as `util.metrics.pictures.PictureMetrics` gives it."""
         self._metrics = summary
 
     def save(self):

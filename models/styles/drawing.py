@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from models import style_flags
 from models.regions import Regions
-from models.styles import Choice, Donor, Encoded, Styles
+from models.styles import flags as style_flags
+from models.styles.styles import Choice, Donor, Encoded, Styles
 from util.errors import UserError
 
 

@@ -11,10 +11,10 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from data.data_loader import collate
-from util.clusters import FeatureTable
+from models.styles.book import ClassStyles, StyleBook
+from models.styles.clusters import FeatureTable
 from util.html import HTML
 from util.progress import Progress
-from util.style_book import ClassStyles, StyleBook
 from util.util import safe_stem, save_image, tensor2im, tensor2label
 
 _LARGEST = {"small": 256, "large": 128, "cuda": 512}  # longer side of the drawings, so that 200 take a minute or two

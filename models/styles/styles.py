@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from models import style_flags
+from models.styles import flags as style_flags
+from models.styles.book import FILE_NAME, StyleBook
 from util.errors import UserError, first_few
 from util.safe_pickle import load_dict
-from util.style_book import FILE_NAME, StyleBook
 
 RANDOM = "random"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from util.clusters import SMALLEST, FeatureTable, class_centres, nearest_centre
+from models.styles.clusters import SMALLEST, FeatureTable, class_centres, nearest_centre
 from util.errors import UserError
 from util.files import read_json, write_json
 
