@@ -26,12 +26,14 @@ def main():
     model = create_model(opt)
     folder = saved.experiment_folder(opt)
     folder.mkdir(parents=True, exist_ok=True)
-    tables = distributed.gather(encode(opt, loader, model))
+    shares = distributed.gather((encode(opt, loader, model), model.notes))
     if not distributed.is_main():
         return 0
-    table = tables[0]
-    for other in tables[1:]:
+    (table, _), *others = shares
+    for other, _ in others:
         table.extend(other)
+    for note in dict.fromkeys(note for _, notes in shares for note in notes):
+        print(note)
     save_dict(folder / "features.npy", table.as_dict())
     path = folder / f"features_clustered_{opt.n_clusters:03d}.npy"
     book = StyleBook.find(table, path.name, opt.n_clusters, opt.seed, opt.spec.name_of, gaussians=opt.use_vae)

@@ -36,7 +36,10 @@ def main():
 
 
 def draw(opt, loader, predictor, page):
-    """Draw every picture asked for, or this process's share: (its rows of the page, its metrics, the classes it shows)."""
+    """Draw every picture asked for, or this process's share.
+
+    Gives its rows of the page, its metrics, the classes it shows, and the model's notes.
+    """
     model = predictor.model
     metrics, classes, visualizer = model.new_metrics(), set(), Visualizer(opt)
     for batch in loader.load_data():
@@ -47,22 +50,25 @@ def draw(opt, loader, predictor, page):
             figures = model.score(metrics, name, batch, visuals, i)
             visualizer.save_images(page, visuals, name, remark_of(figures))
             classes.update(model.shown_classes(batch, outputs, i))
-    return page.finished_rows(), metrics, classes
+    return page.finished_rows(), metrics, classes, model.notes
 
 
 def finish(opt, loader, page, folder, shares):
     """Write the page and metrics.json from the shares of all processes, the first of which is this one's."""
-    (_, metrics, classes), *others = shares
-    for rows, figures, shown in others:
+    (_, metrics, classes, notes), *others = shares
+    for rows, figures, shown, more in others:
         page.extend(rows)
         classes.update(shown)
         if metrics:
             metrics.extend(figures)
+        notes = [*notes, *more]
     if others:
         print(f"{len(shares)} processes drew {len(loader)} pictures")  # of which this one named its own
     if len(loader) < len(loader.dataset):
-        page.note(stopped_early(opt, len(loader), len(loader.dataset)))
-        print(stopped_early(opt, len(loader), len(loader.dataset)))
+        notes = [*notes, stopped_early(opt, len(loader), len(loader.dataset))]
+    for note in dict.fromkeys(notes):
+        page.note(note)
+        print(note)
     if opt.label_nc and opt.spec.labels:
         page.set_legend(legend_entries(list(classes), opt.label_nc, opt.spec.labels, opt.spec.colors))
     if metrics and metrics.summary()["pictures"]:

@@ -127,19 +127,26 @@ def _look_at_instances(path: Path, label, names, facts: Facts):
         facts.add(ERROR, "unusable instance map", error)
         return None
     if int(ids.min()) < 0:
-        facts.add(ERROR, "instance of another class", f"{path}: holds negative ids, down to {ids.min()}; number from 0")
-    elif label is not None and label.shape == ids.shape:
-        deep = ids.astype(np.int32)
-        classes = np.where(deep < 1000, deep, deep // 1000)
-        wrong = classes != label
-        if wrong.any():
-            first = int(deep[wrong][0])
-            on = int(label[wrong][0])
-            on = names[on] if on < len(names) else on
-            facts.add(WARNING, "instance of another class",
-                      f"{path}: in {wrong.mean():.1%} of it the ids are of another class than the label map's (id "
-                      f"{first} lies on {on}); an id is the class, or class * 1000 + number, or features mix classes")
+        facts.add(ERROR, "negative instance", f"{path}: holds negative ids, down to {ids.min()}; number from 0")
+    elif label is not None and label.shape == ids.shape and label.min() >= 0:
+        _find_mixed_instances(path, ids.astype(np.int64), label.astype(np.int64), names, facts)
     return ids.shape[::-1]
+
+
+def _find_mixed_instances(path: Path, ids, label, names, facts: Facts) -> None:
+    """An instance should lie on one class of the label map; of several, its features are a mixture."""
+    if np.array_equal(np.where(ids < 1000, ids, ids // 1000), label):
+        return
+    pairs, count = np.unique(ids * (label.max() + 1) + label, return_counts=True)
+    instance, on = np.divmod(pairs, label.max() + 1)
+    several = instance[1:][instance[1:] == instance[:-1]]
+    if not len(several):
+        return
+    share = count[np.isin(instance, several)].sum() / ids.size
+    shown = [names[i] if i < len(names) else i for i in on[instance == several[0]]]
+    facts.add(WARNING, "instance on several classes",
+              f"{path}: in {share:.1%} of it the instances lie on more than one class (id {several[0]} on "
+              f"{first_few(shown, 3)}); give each instance one class, as class * 1000 + number does, or features mix classes")
 
 
 def _compare_sizes(scene: Scene, sizes: dict, facts: Facts) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 
@@ -36,10 +37,22 @@ class Regions:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
-    def classes(self) -> torch.Tensor:
-        """(R,) int64: the class of each region. Instance ids from 1000 up are class * 1000 + number."""
-        return torch.where(self.ids < 1000, self.ids, self.ids // 1000)
+    def classes(self, labels: torch.Tensor | None) -> tuple[np.ndarray, np.ndarray]:
+        """The class of each region, (R,) int64, and the share of its pixels that are of it, (R,) float64 in (0, 1].
+
+        labels: the label map (N, 1, H, W) under the regions. The class is that of most pixels, of equally many the lowest.
+        Without a label map (--label_nc 0) ids from 1000 up are class * 1000 + number, and others are classes.
+        """
+        numbered = torch.where(self.ids < 1000, self.ids, self.ids // 1000)
+        labels = None if labels is None else labels[:, 0].long()
+        if labels is None or torch.equal(numbered[self.index], labels):  # true of most data, and faster to see than to count
+            return numbered.cpu().numpy(), np.ones(len(self))
+        span = labels.max() + 1
+        pairs, count = (found.cpu().numpy() for found in torch.unique(self.index * span + labels, return_counts=True))
+        region, label = np.divmod(pairs, int(span))
+        order = np.lexsort((label, -count, region))
+        first = order[np.unique(region[order], return_index=True)[1]]
+        return label[first], count[first] / self.size.cpu().numpy()
 
     def mean(self, features: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W) -> (R, C) float64: each region's mean. Sums are in double: a region may be a whole picture."""

@@ -71,6 +71,13 @@ def test_a_clean_root_has_no_line(root):
     assert lines(root) == []
 
 
+@pytest.mark.parametrize("inst", [LABEL.astype(np.uint16) * 1000 + 7, LABEL + 19 * (np.indices(LABEL.shape)[0] < 9)])
+def test_instances_of_one_class_each_may_have_any_numbers(root, inst):
+    for name in "abc":
+        save(root / f"train_inst/{name}.png", inst.astype(np.uint16))
+    assert lines(root) == []
+
+
 # Broken inputs: (what is done to the root, severity, what its line says). `a` is always the file at fault.
 
 def bytes_of(pixels, kind="PNG", **options):
@@ -189,8 +196,8 @@ BROKEN = {
                                         save(root / "train_label/a.png", LABEL[:16, :16])), "warning",
                           "a.jpg: is 16x16; the networks halve it"),
     # instance maps
-    "instance: another class": (lambda root: [save(root / f"train_inst/{n}.png", LABEL.astype(np.uint16) * 1000 + (
-        2000 if n == "a" else 0)) for n in "abc"], "warning", "a.png: in 100.0% of it the ids are of another class"),
+    "instance: several classes": (lambda root: [save(root / f"train_inst/{n}.png", LABEL // (20 if n == "a" else 1) + 30)
+                                                for n in "abc"], "warning", "a.png: in 100.0% of it the instances lie on"),
     "instance: jpeg": (lambda root: [save(root / f"train_inst/{n}.{'jpg' if n == 'a' else 'png'}", LABEL)
                                      for n in "abc"], "error", "train_inst/a.jpg: is a JPEG file"),
     "instance: another shape": (lambda root: [save(root / f"train_inst/{n}.png", LABEL[:40 if n == "a" else 48])

@@ -28,11 +28,28 @@ def test_pictures_of_a_batch_do_not_mix_equal_ids():
     assert torch.equal(Regions.of(maps).pool(features), features)
 
 
-def test_regions_know_their_ids_pictures_sizes_and_classes():
+def test_regions_know_their_ids_pictures_sizes_and_without_labels_their_classes():
     maps = torch.tensor([[[[0, 7], [7, 7]]], [[[999, 1000], [26001, 26001]]]], dtype=torch.int32)
     regions = Regions.of(maps)
-    table = sorted(zip(regions.picture.tolist(), regions.ids.tolist(), regions.size.tolist(), regions.classes.tolist()))
+    classes, _ = regions.classes(None)
+    table = sorted(zip(regions.picture.tolist(), regions.ids.tolist(), regions.size.tolist(), classes.tolist()))
     assert table == [(0, 0, 1, 0), (0, 7, 3, 7), (1, 999, 1, 999), (1, 1000, 1, 1), (1, 26001, 2, 26)]
+
+
+@pytest.mark.parametrize("top", [5, 2000])
+def test_a_regions_class_is_that_of_most_of_its_pixels(top):
+    maps, labels = random_maps(high=30), random_maps(high=top, seed=1)
+    regions = Regions.of(maps)
+    for r, (label, share) in enumerate(zip(*regions.classes(labels))):
+        under = labels[:, 0][regions.index == r]
+        counts = torch.bincount(under)
+        assert label == counts.argmax() and share == pytest.approx(float(counts.max()) / len(under))
+
+
+def test_label_ids_are_classes_however_large():
+    labels = torch.tensor([[[[0, 999], [26001, 1000]]]], dtype=torch.int32)
+    classes, share = Regions.of(labels).classes(labels)
+    assert classes.tolist() == [0, 999, 1000, 26001] and share.tolist() == [1] * 4
 
 
 def test_gradient_reaches_every_pixel_equally():

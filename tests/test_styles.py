@@ -13,7 +13,7 @@ from models.predictor import Predictor
 from models.styles.book import StyleBook
 from models.styles.clusters import FeatureTable
 from models.styles.styles import RANDOM, Choice, Encoded, Styles
-from tests.conftest import CLASSES, LOSSES, NETWORK, SIZES, call, save, succeed
+from tests.conftest import CLASSES, LOSSES, NETWORK, SIDE, SIZES, call, picture, save, succeed, tree
 from util.errors import UserError
 
 OUTPUTS = ("features.npy", "features_clustered_010.npy", "styles.json")
@@ -78,6 +78,72 @@ def test_table_grows_without_losing_rows():
         table.add([f"p{i}"], [{5: rows}])
     assert np.array_equal(table.rows(5), np.concatenate(added)) and table.labels == [0, 5]
     assert table.pictures(5).tolist() == [i for i, rows in enumerate(added) for _ in rows]
+
+
+# whose style it is
+
+@pytest.fixture
+def numbered(tmp_path, trained):
+    """numbered(flag, inst) -> (run, data): encodes and draws two pictures, left half class 4 and right half class 2, whose
+    instance maps are `inst` (H, W)."""
+    def make(flag, inst):
+        label = np.full((SIDE, SIDE), 4, np.uint8)
+        label[:, SIDE // 2:] = 2
+        for phase in ("train", "test"):
+            for i in range(2):
+                save(tmp_path / "data" / f"{phase}_label" / f"{i}.png", label)
+                save(tmp_path / "data" / f"{phase}_inst" / f"{i}.png", inst.astype(np.uint16))
+                save(tmp_path / "data" / f"{phase}_img" / f"{i}.png", picture(np.random.default_rng(i), label))
+        (tmp_path / "x").mkdir()
+        for net in "GE":
+            shutil.copy(trained / "faces" / f"latest_net_{net}.pth", tmp_path / "x")
+        where = ["--name", "x", "--checkpoints_dir", tmp_path, "--dataroot", tmp_path / "data", *SIZES, *NETWORK, flag]
+        return lambda script, *more: succeed(call(script, *where, *more))
+    return make
+
+
+def numbers_within_classes() -> np.ndarray:
+    """(H, W): four instances a class, numbered 1 to 8 with no regard to it."""
+    rows, columns = np.indices((SIDE, SIDE))
+    return 1 + 2 * (rows * 4 // SIDE) + (columns >= SIDE // 2)
+
+
+@pytest.mark.parametrize("flag", ["--instance_feat", "--label_feat"])
+def test_an_instances_style_is_of_the_class_under_it_whatever_its_number(numbered, tmp_path, flag):
+    run = numbered(flag, numbers_within_classes())
+    assert "more than one class" not in run("encode_features").out
+    rows = np.load(tmp_path / "x" / "features.npy", allow_pickle=True).item()
+    assert {label: len(found) for label, found in rows.items() if len(found)} == {2: 8, 4: 8}
+    assert set(json.loads((tmp_path / "x" / "styles.json").read_text())["classes"]) == {"2", "4"}
+    styles, drawn = ["--style", "2=0", "--style", "4=7"], []
+    for inst in (numbers_within_classes(), numbers_within_classes() + 1000 * np.repeat([4, 2], SIDE // 2)):
+        save(tmp_path / "data" / "test_inst" / "0.png", inst.astype(np.uint16))
+        assert "more than one class" not in run("test", *styles, "--how_many", "1", "--results_dir", tmp_path / "r").out
+        drawn.append(tree(tmp_path / "r" / "x" / "test_latest" / "images"))
+    assert drawn[0] == drawn[1]
+
+
+def test_an_instance_on_several_classes_counts_as_most_of_it_and_is_told_once(numbered, tmp_path):
+    inst = numbers_within_classes()
+    inst[:8] = inst[:, :4] = 1  # now mostly on class 4
+    run = numbered("--instance_feat", inst)
+    out = run("encode_features").out
+    assert out.count("more than one class") == 1 and "datasets.check" in out
+    rows = np.load(tmp_path / "x" / "features.npy", allow_pickle=True).item()
+    assert {label: len(found) for label, found in rows.items() if len(found)} == {2: 6, 4: 8}
+    assert run("test", "--results_dir", tmp_path / "a").out.count("more than one class") == 1
+    assert (tmp_path / "a" / "x" / "test_latest" / "index.html").read_text().count("more than one class") == 1
+
+
+def test_without_a_label_map_the_number_says_the_class(trained, tmp_path):
+    for role, array in (("A", np.zeros((SIDE, SIDE, 3), np.uint8)), ("B", np.full((SIDE, SIDE, 3), 99, np.uint8))):
+        save(tmp_path / "data" / f"train_{role}" / "0.png", array)
+    save(tmp_path / "data" / "train_inst" / "0.png", (np.indices((SIDE, SIDE))[0] // 8 % 2 * 25990 + 11).astype(np.uint16))
+    (tmp_path / "x").mkdir()
+    shutil.copy(trained / "faces" / "latest_net_E.pth", tmp_path / "x")
+    succeed(call("encode_features", "--name", "x", "--checkpoints_dir", tmp_path, "--dataroot", tmp_path / "data", *SIZES,
+                 *NETWORK, "--label_nc", "0", "--instance_feat"))
+    assert sorted(np.load(tmp_path / "x" / "features.npy", allow_pickle=True).item()) == [11, 26]
 
 
 # the book

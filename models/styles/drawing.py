@@ -50,12 +50,13 @@ class StyledDrawing:
             return {"synthesized_image": self.generate(ctx.condition, ctx.features)}
         choice = choice or self.choice
         regions = Regions.of(ctx.pooled_over)
+        classes = self._by_picture(regions, ctx.source)
         donors = [self._donor(name, index) for name, index in zip(batch["name"], batch["index"])]
         own = self._own_features(batch["image"], ctx.pooled_over) if choice.own or any(donors) else [None] * len(donors)
         outputs = {}
         for look in range(choice.looks):
-            vectors = [self.styles.pick(classes, choice, batch["index"][i], look, own[i], donors[i])
-                       for i, classes in enumerate(_by_picture(regions))]
+            vectors = [self.styles.pick(classes[i], choice, batch["index"][i], look, own[i], donors[i])
+                       for i in range(len(classes))]
             features = regions.paint(torch.from_numpy(np.concatenate(vectors)).to(self.device))
             outputs["synthesized_image" + (f"_{look + 1}" if look else "")] = self.generate(ctx.condition, features)
         return {**outputs, **({"style_image": [donor.photo for donor in donors]} if any(donors) else {})}
@@ -80,8 +81,9 @@ class StyledDrawing:
     @torch.no_grad()
     def encode_classes(self, image: torch.Tensor, label: torch.Tensor) -> tuple[list[int], Encoded]:
         """(1, C, H, W) photo and (1, 1, H, W) class ids -> (the classes that occur, their features in that order)."""
-        regions = Regions.of(label.to(self.device))
-        return regions.ids.tolist(), self._encoded(image, regions)
+        label = label.to(self.device)
+        regions = Regions.of(label)
+        return self._classes(regions, label).tolist(), self._encoded(image, regions)
 
     def _encoded(self, image, regions) -> Encoded:
         mu, log_variance = self.posterior(image.to(self.device), regions)
@@ -97,7 +99,7 @@ class StyledDrawing:
         ctx = self.context_of(batch)
         regions = Regions.of(ctx.pooled_over)
         own = self._own_features(batch["image"], ctx.pooled_over)[0].mu
-        classes = np.array(_by_picture(regions)[0])
+        classes = self._classes(regions, ctx.source)
         for start in range(0, len(changes), at_once):
             painted = []
             for label, vector in changes[start:start + at_once]:
@@ -109,13 +111,13 @@ class StyledDrawing:
     def encode(self, batch) -> list[dict[int, np.ndarray]]:
         """For each picture {class: (n, feat_num + 1)}: a row an instance, last its size in 1/32 of the picture."""
         self.eval()
-        label, inst = batch["label"], batch["inst"]
-        maps = (inst if torch.is_tensor(inst) else label).to(self.device)
+        label, inst = (value.to(self.device) if torch.is_tensor(value) else None for value in (batch["label"], batch["inst"]))
+        maps = label if inst is None else inst
         regions = Regions.of(maps)
         mu, _ = self.posterior(batch["image"].to(self.device), regions)
         size = regions.size / (maps.shape[-2] * maps.shape[-1] // 32)
         rows = torch.cat([mu, size[:, None]], 1).cpu().numpy()
-        classes, pictures = regions.classes.cpu().numpy(), regions.picture.cpu().numpy()
+        classes, pictures = self._classes(regions, label), regions.picture.cpu().numpy()
         return [{int(c): rows[(pictures == i) & (classes == c)] for c in np.unique(classes[pictures == i])}
                 for i in range(len(maps))]
 
@@ -133,8 +135,25 @@ class StyledDrawing:
         regions = Regions.of(ctx.pooled_over)
         return regions.paint(self.posterior(ctx.image, regions)[0])
 
+    def class_map(self, batch) -> np.ndarray:
+        """(N, H, W) int64: the class whose style each pixel takes."""
+        ctx = self.context_of(batch)
+        regions = Regions.of(ctx.pooled_over)
+        return self._classes(regions, ctx.source)[regions.index.cpu().numpy()]
 
-def _by_picture(regions: Regions) -> list[list[int]]:
-    """The classes of each picture's regions, in the order of the regions."""
-    classes, pictures = regions.classes.cpu().numpy(), regions.picture.cpu().numpy()
-    return [classes[pictures == i].tolist() for i in range(len(regions.index))]
+    def _classes(self, regions: Regions, source: torch.Tensor) -> np.ndarray:
+        """(R,) int64: the class whose style each region takes or gives; one of several classes is noted, once.
+
+        source: the label map (N, 1, H, W), or with --label_nc 0 the input picture, which knows no classes.
+        """
+        classes, share = regions.classes(source if self.opt.label_nc else None)
+        note = ("Some instances lie on more than one class: each counts as the class of most of its pixels, and its features "
+                f"are a mixture; python -m datasets.check {self.opt.dataroot} names the files")
+        if share.min() < 1 and note not in self.notes:
+            self.notes.append(note)
+        return classes
+
+    def _by_picture(self, regions: Regions, source: torch.Tensor) -> list[list[int]]:
+        """The classes of each picture's regions, in the order of the regions."""
+        classes, pictures = self._classes(regions, source), regions.picture.cpu().numpy()
+        return [classes[pictures == i].tolist() for i in range(len(regions.index))]

@@ -28,8 +28,8 @@ _SMALLEST_CLOSEUP = 96  # pixels; smaller ones are enlarged
 def draw_sheet(model, dataset, table: FeatureTable, book: StyleBook, folder) -> Path:
     """Draw every style of a book on a label map that shows its class, and write the page.
 
-    model: has `restyle(batch, changes, at_once)` and a generator. dataset: its items in the order of the table's
-        pictures.
+    model: has `restyle(batch, changes, at_once)`, `class_map(batch)` and a generator. dataset: its items in the order of the
+        table's pictures.
     The reference is the picture that shows most classes; a class that it lacks is drawn on the picture where it is largest.
     Returns the page's path; pictures of an earlier sheet are removed. Raises UserError where files cannot be written.
     """
@@ -98,7 +98,7 @@ class _Sheet:
 
     def row(self, found: ClassStyles, picture: int, drawn) -> None:
         """A class's styles, side by side, close up where the class is small."""
-        y, x = _window(self._class_map(self._batch(picture)) == found.label)
+        y, x = _window(self.model.class_map(self._batch(picture))[0] == found.label)
         shown = {}
         for i, (image, share) in enumerate(zip(drawn, found.shares)):
             shown[f"{found.name}={i} ({share:.0%})"] = _enlarged(np.ascontiguousarray(tensor2im(image)[y, x]))
@@ -114,13 +114,6 @@ class _Sheet:
         for file_name, image in zip(files, shown.values()):
             save_image(np.ascontiguousarray(image), str(Path(self.page.get_image_dir()) / file_name))
         self.page.add_images(files, list(shown), files, width, heading=heading, remark=remark)
-
-    def _class_map(self, batch) -> np.ndarray:
-        """(H, W) class ids: the label map, or without one (--label_nc 0) the instances' classes."""
-        if self.model.opt.label_nc:
-            return batch["label"][0, 0].numpy()
-        ids = batch["inst"][0, 0].numpy()
-        return np.where(ids < 1000, ids, ids // 1000)
 
     def _batch(self, picture: int) -> dict:
         """A picture of the data set as a batch of one, at the size the sheet is drawn in."""
