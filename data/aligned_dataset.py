@@ -9,6 +9,7 @@ import torch
 
 from data.cache import PreparedCache
 from data.image_files import image_size, list_images, read_image, read_label
+from data.pairing import near_misses, pair
 from data.transforms import Augmentation, Preprocess
 from util.errors import UserError, first_few
 
@@ -72,23 +73,39 @@ class AlignedDataset(torch.utils.data.Dataset):
         return self.phase
 
     def _list_files(self):
-        self.files = {}
+        """The items, and by role the files of those that have one, and the names there that are nobody's."""
+        self.called = {"label": "label maps" if self.opt.label_nc else "input pictures", "image": "photos"}
+        self.files, self.spare = {}, {}
+        self._list_lead()
         for role in ("label", "image", "inst", "feat"):
-            if self._is_read(role):
-                self.files[role] = list_images(self.folder(role))
-        lead, what = self.lead, {"label": "label maps", "image": "photos"}[self.lead]
-        if lead not in self.files:
-            raise UserError(f"--dataroot {self.opt.dataroot}: there is no folder {self.folder(lead).name} in it; put "
-                            f"the {what} there, or choose other folders with --phase")
-        if not self.files[lead]:
-            raise UserError(f"{self.folder(lead)}: holds no pictures; put the {what} there" +
-                            (", as PNG files" if lead == "label" else ""))
-        self.keys = list(self.files[lead])
+            if role != self.lead and self._is_read(role):
+                self._list_partners(role)
         for role in self.needs:
             self._require(role)
-        if "image" in self.needs:
+        if "image" in self.needs and self.opt.role == "train":
             self._refuse_unpaired()
+        if self.opt.role == "test":
+            self._tell_of_missing("image" if self.lead == "label" else "label")
         self._instances()
+
+    def _list_lead(self):
+        """The files that are the items."""
+        folder, what = self.folder(self.lead), self.called[self.lead]
+        if not folder.is_dir():
+            raise UserError(f"--dataroot {self.opt.dataroot}: there is no folder {folder.name} in it; put the {what} there, or "
+                            "choose other folders with --phase")
+        self.files[self.lead] = list_images(folder)
+        self.keys = list(self.files[self.lead])
+        if not self.keys:
+            raise UserError(f"{folder}: holds no pictures; put the {what} there" +
+                            (", as PNG files" if what == "label maps" else ""))
+
+    def _list_partners(self, role: str):
+        """{item: path} of a role, for the items that have a partner there."""
+        listed = list_images(self.folder(role))
+        pairs = pair(self.keys, listed)
+        self.files[role] = {key: listed[name] for key, name in pairs.items()}
+        self.spare[role] = sorted(listed.keys() - set(pairs.values()))
 
     def _is_read(self, role: str) -> bool:
         if role == "inst" and self.no_instance or role == "feat" and "feat" not in self.needs:
@@ -104,17 +121,33 @@ class AlignedDataset(torch.utils.data.Dataset):
                              "; put the pictures there, or choose other folders with --phase"))
         missing = [key for key in self.keys if key not in self.files[role]]
         if missing:
-            raise UserError(f"{folder}: {len(missing)} of {len(self.keys)} label maps have no partner of the same name "
-                            f"there: {first_few(missing)}; add or rename the files, or remove those label maps")
+            what = self.called[self.lead]
+            raise UserError(f"{folder}: {len(missing)} of {len(self.keys)} {what} have no partner of the same name there: "
+                            f"{first_few(missing)}{self._meant(missing, role)}; add or rename the files, or remove those "
+                            f"{what}")
 
     def _refuse_unpaired(self):
-        if self.opt.role != "train":
-            return
-        extra = [key for key in self.files["image"] if key not in self.files["label"]]
+        """No photo is without a label map, unless the photos are what is listed."""
+        extra = self.spare.get("image")
         if extra:
-            raise UserError(f"{self.folder('label')}: {len(extra)} of {len(self.files['image'])} pictures have no label "
-                            f"map of the same name there: {first_few(extra)}; add or rename the files, or remove those "
-                            "pictures")
+            raise UserError(f"{self.folder('label')}: {len(extra)} of {len(extra) + len(self.files['image'])} photos have no "
+                            f"{self.called['label'][:-1]} of the same name there: {first_few(extra)}; add or rename the "
+                            "files, or remove those photos")
+
+    def _tell_of_missing(self, role: str):
+        """What is drawn may lack its truth, but not silently where the folder of the truth is there."""
+        if role not in self.files:
+            return
+        keys = self.keys[:self.limit]
+        missing = [key for key in keys if key not in self.files[role]]
+        if missing:
+            print(f"{self.folder(role)}: {len(missing)} of {len(keys)} {self.called[self.lead]} have no "
+                  f"{self.called[role][:-1]} of the same name there: {first_few(missing)}{self._meant(missing, role)}")
+
+    def _meant(self, missing, role: str) -> str:
+        """A remark in parentheses on a name without a partner that is there in another spelling."""
+        remarks = near_misses(missing, self.spare[role])
+        return f" ({next(iter(remarks.values()))})" if remarks else ""
 
     def _instances(self):
         """Where the instance maps come from; for faces the label map serves."""

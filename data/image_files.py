@@ -12,16 +12,13 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from data.pairing import IMAGE_EXTENSIONS, composed
 from util.errors import UserError
 
-IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".ppm", ".pgm", ".pbm", ".tif", ".tiff", ".webp")
 # Only the decoders of those names: a file that calls itself .png may otherwise start any of Pillow's forty.
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "PPM", "TIFF", "WEBP")
-# What tells the pictures of one scene apart in people's file names; longest first, one is taken off.
-ROLE_SUFFIXES = ("_gtFine_instanceIds", "_gtFine_labelTrainIds", "_gtFine_labelIds", "_gtFine_color",
-                 "_gtCoarse_instanceIds", "_gtCoarse_labelTrainIds", "_gtCoarse_labelIds", "_gtCoarse_color",
-                 "_leftImg8bit", "_instances", "_instance", "_labels", "_label", "_images", "_image", "_photo",
-                 "_inst", "_mask", "_feat", "_img", "_A", "_B")
+# folders that systems put among people's own: unpacked archives of a Mac, thumbnails and bins of Synology and Windows
+SYSTEM_FOLDERS = (".", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN")
 MAX_SIDE = 30000
 MAX_PIXELS = 1 << 28
 
@@ -39,36 +36,21 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 def list_images(folder) -> dict[str, Path]:
     """The pictures of a folder and its subfolders: {key: path}, in the order of their relative paths.
 
-    The key is the relative path with '/' and without extension, and without a role such as '_leftImg8bit' or '_label',
-    so that the pictures of one scene share it over folders. Where that would give two files of this folder one key,
-    those files keep their role. Hidden files and folders are skipped; symbolic links are followed, each place once.
-    Raises UserError for a missing folder, and for two files that differ in their extension only.
+    The key is the relative path with '/', without extension, in Unicode's NFC; `data.pairing` says which keys of two
+    folders belong together. Hidden files and folders and those of systems are skipped; symbolic links are followed, each
+    place once. Raises UserError for a missing folder, and for two files that differ in their extension (or in how an
+    accent is written) only.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
-    names = sorted(_walk(folder))
-    full = {name: os.path.splitext(name)[0] for name in names}
-    holders: dict[str, int] = {}
-    for stem in full.values():
-        short = strip_role(stem)
-        holders[short] = holders.get(short, 0) + 1
     found: dict[str, Path] = {}
-    for name, stem in full.items():
-        short = strip_role(stem)
-        key = short if holders[short] == 1 else stem
+    for name in sorted(_walk(folder)):
+        key = composed(os.path.splitext(name)[0])
         if key in found:
             raise UserError(f"{folder / name} and {found[key]} are both '{key}'; keep one of them")
         found[key] = folder / name
     return found
-
-
-def strip_role(stem: str) -> str:
-    """A relative path without extension, less the one role suffix at its end: 'a/x_gtFine_labelIds' -> 'a/x'."""
-    for suffix in ROLE_SUFFIXES:
-        if stem.endswith(suffix) and not stem[:-len(suffix)].endswith("/") and len(stem) > len(suffix):
-            return stem[:-len(suffix)]
-    return stem
 
 
 def _walk(folder: Path):
@@ -80,7 +62,7 @@ def _walk(folder: Path):
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        folders[:] = [name for name in folders if not name.startswith(SYSTEM_FOLDERS)]
         prefix = os.path.relpath(parent, folder).replace(os.sep, "/") + "/"
         for name in files:
             if not name.startswith(".") and name.lower().endswith(IMAGE_EXTENSIONS):

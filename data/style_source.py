@@ -8,7 +8,8 @@ import numpy as np
 
 from data.aligned_dataset import AlignedDataset
 from data.dataset_spec import DatasetSpec
-from data.image_files import IMAGE_EXTENSIONS, image_size, list_images, read_image, read_label, strip_role
+from data.image_files import image_size, list_images, read_image, read_label
+from data.pairing import Names, composed, strip_extension
 from data.transforms import Preprocess
 from util.errors import UserError, first_few
 
@@ -28,18 +29,17 @@ class StyleSource:
             self.one = _read_pair(opt)
             return
         self.dataset = _style_dataset(opt)
-        self.places = {key: i for i, key in enumerate(self.dataset.keys)}
+        self.places, self.names = {key: i for i, key in enumerate(self.dataset.keys)}, Names(self.dataset.keys)
         if opt.style_pairs:
-            self.pairs = _read_pairs(opt, self.places)
+            self.pairs = _read_pairs(opt, self.names)
 
     def name(self, name: str, index: int) -> str:
         """The style photo of a test picture: as --style_pairs says, else of the same name, else in turn by `index`."""
         if self.dataset is None:
             return self.one["name"]
-        key = _key(name, self.pairs or self.places)
         if self.pairs:
-            return self.pairs[key]
-        return key if key in self.places else self.dataset.keys[index % len(self.dataset.keys)]
+            return self.pairs[composed(name)]
+        return self.names.find(name) or self.dataset.keys[index % len(self.dataset.keys)]
 
     def load(self, name: str) -> dict:
         """Read a style photo and its label map."""
@@ -47,11 +47,6 @@ class StyleSource:
             return self.one
         item = self.dataset[self.places[name]]
         return {"label": item["label"][None], "image": item["image"][None], "name": name}
-
-
-def _key(name: str, known) -> str:
-    """A picture's name as the lists have it: with its role ('a_label') or without."""
-    return name if name in known else strip_role(name)
 
 
 def _style_dataset(opt) -> AlignedDataset:
@@ -98,7 +93,7 @@ def _read_pair(opt) -> dict:
             "name": Path(opt.style_image).stem}
 
 
-def _read_pairs(opt, known) -> dict[str, str]:
+def _read_pairs(opt, styles: Names) -> dict[str, str]:
     """--style_pairs as {test picture: style photo}; every test picture must have a row."""
     path, flag = Path(opt.style_pairs), f"--style_pairs {opt.style_pairs}"
     try:
@@ -106,29 +101,31 @@ def _read_pairs(opt, known) -> dict[str, str]:
             rows = [[cell.strip() for cell in row] for row in csv.reader(stream)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{flag}: cannot be read ({error}); give a text file of two columns parted by a comma") from error
-    drawn = list_images(Path(opt.dataroot) / f"{opt.phase}_label")
-    pairs = {}
+    drawn = list(list_images(Path(opt.dataroot) / f"{opt.phase}_label"))
+    tests, pairs = Names(drawn), {}
     for number, row in enumerate(rows, 1):
         if not any(row):
             continue
         if len(row) != 2:
             raise UserError(f"{flag}: line {number} has {len(row)} columns; give two, test picture and style photo")
-        test, style = (_without_extension(cell) for cell in row)
-        if number == 1 and _key(test, drawn) not in drawn and _key(style, known) not in known:
+        test, style = _find(row[0], tests), _find(row[1], styles)
+        if number == 1 and test is style is None:
             continue  # a line of titles
-        if _key(style, known) not in known:
+        if style is None:
             raise UserError(f"{flag}: line {number} names {row[1]}, which is not in {opt.style_root}; use names such as "
-                            f"{first_few(known, 3)}")
-        if _key(test, drawn) in pairs:
+                            f"{first_few(sorted(styles.full), 3)}")
+        if test in pairs:
             raise UserError(f"{flag}: line {number} names {row[0]} again; leave one of its lines out")
-        pairs[_key(test, drawn)] = _key(style, known)
+        if test is not None:  # lists may be longer than what is drawn
+            pairs[test] = style
     limit = int(min(len(drawn), opt.how_many, opt.ntest, opt.max_dataset_size))
-    lacking = [key for key in list(drawn)[:limit] if key not in pairs]
+    lacking = [key for key in drawn[:limit] if key not in pairs]
     if lacking:
         raise UserError(f"{flag}: has no line for {first_few(lacking)}; add a style photo for each test picture")
     return pairs
 
 
-def _without_extension(name: str) -> str:
-    path = name.replace("\\", "/")
-    return path[:path.rindex(".")] if path.lower().endswith(IMAGE_EXTENSIONS) else path
+def _find(text: str, names: Names) -> str | None:
+    """The picture that a cell names, with its extension or without."""
+    text = text.replace("\\", "/")
+    return names.find(text) or names.find(strip_extension(text))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from data.dataset_spec import FILE_NAME, DatasetSpec
 from data.image_files import list_images
+from data.pairing import near_misses, pair
 from datasets._check_findings import ERROR, WARNING, Problem, Scene
 from util.errors import UserError, first_few
 
@@ -41,12 +42,17 @@ def pair_files(root: Path, phase: str) -> tuple[list[Scene], list[Problem]]:
     if photo not in files and phase == "train":
         problems.append(Problem(ERROR, "missing folder", f"{root / f'{phase}_{photo}'}: there is no such folder; "
                                 "training needs the photos there"))
+    scenes = {key: {main: path} for key, path in files[main].items()}
     for role in _PARTNERS[main]:
+        pairs = pair(files[main], files.get(role, ()))
         if files.get(role) and files[main]:  # of an empty folder there is a line already
-            problems += _unpaired(files, main, role, root, phase)
-    keys = list(files[main]) + [key for key in files.get(photo, {}) if key not in files[main]]
-    return [Scene(phase, key, {role: listed[key] for role, listed in files.items() if key in listed and role != "feat"})
-            for key in keys], problems
+            problems += _unpaired(files, pairs, (main, role), root, phase)
+        for key, name in pairs.items():
+            path = files[role].pop(name)
+            if role != "feat":  # which nothing here opens
+                scenes[key][role] = path
+    alone = [Scene(phase, name, {photo: path}) for name, path in files.get(photo, {}).items()]
+    return [Scene(phase, key, found) for key, found in scenes.items()] + alone, problems
 
 
 def _listed(folder: Path, problems: list[Problem]) -> dict[str, Path]:
@@ -65,19 +71,24 @@ def _listed(folder: Path, problems: list[Problem]) -> dict[str, Path]:
     return found
 
 
-def _unpaired(files, main: str, role: str, root: Path, phase: str) -> list[Problem]:
-    """Files of `main` without a partner in `role` and the other way round, a line each."""
-    ours, theirs = files[main], files[role]
-    if not ours.keys() & theirs.keys():
+def _unpaired(files, pairs, roles: tuple[str, str], root: Path, phase: str) -> list[Problem]:
+    """Files of the main role without a partner in the other and the other way round, a line each."""
+    main, role = roles
+    ours = {key: path for key, path in files[main].items() if key not in pairs}
+    taken = set(pairs.values())
+    theirs = {key: path for key, path in files[role].items() if key not in taken}
+    meant, meant_by = near_misses(ours, theirs), near_misses(theirs, ours)
+    if not pairs:
+        alike = f"; {next(iter(meant.values()))}" if meant else ""
         return [Problem(ERROR, "unpaired", f"{root / f'{phase}_{role}'}: none of its {len(theirs)} files is named like "
-                        f"one in {phase}_{main} (here {first_few(theirs, 2)}; there {first_few(ours, 2)}); pairs are "
+                        f"one in {phase}_{main} (here {first_few(theirs, 2)}; there {first_few(ours, 2)}{alike}); pairs are "
                         "found by name, so rename one side")]
     needed = ERROR if phase == "train" or role == "inst" else WARNING
     extra = ERROR if phase == "train" and role in ("img", "B") else WARNING
-    return [Problem(needed, "unpaired", f"{path}: has no partner '{key}' in {phase}_{role}; add it or remove this one")
-            for key, path in ours.items() if key not in theirs] + \
-           [Problem(extra, "unpaired", f"{path}: has no partner '{key}' in {phase}_{main}; add it or remove this one")
-            for key, path in theirs.items() if key not in ours]
+    return [Problem(severity, "unpaired", f"{path}: has no partner '{key}' in {phase}_{other}" +
+                    (f" ({alike[key]}); rename one" if key in alike else "; add it or remove this one"))
+            for severity, lone, other, alike in ((needed, ours, role, meant), (extra, theirs, main, meant_by))
+            for key, path in lone.items()]
 
 
 def read_spec(root: Path, label_nc: int | None) -> tuple[DatasetSpec, list[Problem]]:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from data.dataset_spec import FILE_NAME, SCHEMES, DatasetSpec, face_spec
 from data.image_files import list_images, open_image, orientation, read_image, read_label
+from data.pairing import Names
 from datasets._celeba_source import Photos, download, find_photos, find_table
 from datasets._folders import (
     check_limit,
@@ -125,7 +126,8 @@ def choose_photos(split: dict[str, str], photos: Photos, labels: dict | None, li
     if len(present) < len(split):
         print(f"{photos.place}: {len(split) - len(present)} of {len(split)} photos are not there and are left out")
     if labels is not None:
-        labelled = [file for file in present if Path(file).stem in labels]
+        known = Names(labels)
+        labelled = [file for file in present if known.find(Path(file).stem)]
         if not labelled:
             raise UserError(f"--labels: none of its {len(labels)} label maps is named like a photo "
                             f"({first_few(present, 2)}; found {first_few(labels, 2)}); rename them")
@@ -138,10 +140,10 @@ def choose_photos(split: dict[str, str], photos: Photos, labels: dict | None, li
 def missing(files: list[str], split, labels: dict | None, out: Path) -> list[tuple]:
     """What is still to be done, as `prepare_photo` takes it."""
     there = {(phase, kind): file_names(out / f"{phase}_{kind}") for phase in PHASES for kind in ("label", "img")}
-    tasks = []
+    tasks, known = [], Names(labels or ())
     for file in files:
         stem, phase = Path(file).stem, split[file]
-        label = labels[stem] if labels is not None and f"{stem}.png" not in there[phase, "label"] else None
+        label = labels[known.find(stem)] if labels is not None and f"{stem}.png" not in there[phase, "label"] else None
         photo = f"{stem}.jpg" not in there[phase, "img"]
         if photo or label is not None:
             tasks.append((file, phase, photo, label))

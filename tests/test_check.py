@@ -285,7 +285,7 @@ def test_pictures_to_pictures_need_no_classes(tmp_path):
     assert lines(tmp_path) == []
     (tmp_path / "train_B/0_B.jpg").unlink()
     assert lines(tmp_path, 0) == [
-        f"error: {tmp_path}/train_A/0_A.jpg: has no partner '0' in train_B; add it or remove this one"]
+        f"error: {tmp_path}/train_A/0_A.jpg: has no partner '0_A' in train_B; add it or remove this one"]
 
 
 def test_quick_check_looks_at_names_headers_and_a_sample(root):

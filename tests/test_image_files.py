@@ -26,16 +26,6 @@ def touch(folder, *names):
 
 # listing
 
-def test_roles_are_taken_off_so_that_pairs_meet(tmp_path):
-    label = touch(tmp_path / "label", "aachen/a_000000_gtFine_labelIds.png", "b_label.png", "c.png")
-    photo = touch(tmp_path / "img", "aachen/a_000000_leftImg8bit.png", "b_img.jpg", "c.JPEG")
-    assert list(list_images(label)) == list(list_images(photo)) == ["aachen/a_000000", "b", "c"]
-
-
-def test_a_role_stays_where_it_tells_two_files_apart(tmp_path):
-    assert list(list_images(touch(tmp_path, "a.png", "a_mask.png", "b_mask.png"))) == ["a", "a_mask", "b"]
-
-
 def test_order_is_that_of_the_relative_paths(tmp_path):
     touch(tmp_path, "b/1.png", "a10.png", "a9.png", "B.png", "a9-1.png")
     assert list(list_images(tmp_path)) == ["B", "a10", "a9-1", "a9", "b/1"]

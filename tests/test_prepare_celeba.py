@@ -139,7 +139,7 @@ def test_label_maps_from_a_parser_follow_the_photo(source, tmp_path):
     Image.fromarray(whole).save(labels / "000001.png")  # made from the whole photo
     square = np.zeros((128, 128), np.uint8)
     square[64:] = 13
-    Image.fromarray(square).save(labels / "000004.png")  # made from its middle square
+    Image.fromarray(square).save(labels / "000004_mask.png")  # made from its middle square
     out = tmp_path / "out"
     prepare(source, out, "--labels", str(labels), "--scheme", "face-parsing")
     assert {name for name in files_of(out) if "/" in name} == {
