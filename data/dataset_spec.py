@@ -29,7 +29,7 @@ class DatasetSpec:
 
     label_nc: number of classes. labels: their names by id. colors: (r, g, b) in 0..255 by id.
     flip_pairs: [left, right] ids that swap when a picture is mirrored. scheme: which numbering the ids follow.
-    defaults: flag values that hold for this data unless the command line says otherwise.
+    defaults: flag values that hold for this data unless the command line says otherwise; of the flags that allow it.
     """
 
     label_nc: int | None = None

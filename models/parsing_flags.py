@@ -17,16 +17,17 @@ def add_flags(parser, is_train: bool) -> None:
 
 
 def _training_flags(parser):
-    group = parser.add_argument_group("face parser")
+    group = parser.add_argument_group("face parser", from_dataset=True)
     group.add_argument("--momentum", type=number(0, 1, below=True), default=0.9, help="SGD's momentum")
     group.add_argument("--weight_decay", type=number(0), default=5e-4, help="of convolutions; norms and biases have none")
     group.add_argument("--head_lr", type=number(0, above=True), default=10.0, help="the learning rate of fusion and heads, "
                        "in multiples of --lr")
     group.add_argument("--warmup", type=whole(0), default=1000, help="steps in which the learning rate rises from a "
                        "thousandth; after that it falls to zero over all epochs, to the power 0.9")
-    group.add_argument("--resnet_weights", default="", metavar="FILE", help="torchvision's resnet18 state dict to start from "
-                       "(default: torch's cache, else a download)")
-    group.add_argument("--from_scratch", action="store_true", help="start from random weights, not from ImageNet's")
+    group.add_argument("--resnet_weights", default="", metavar="FILE", from_dataset=False, help="torchvision's resnet18 state "
+                       "dict to start from (default: torch's cache, else a download)")
+    group.add_argument("--from_scratch", action="store_true", from_dataset=False, help="start from random weights, not from "
+                       "ImageNet's")
     group.add_argument("--jitter", type=number(0, 1, below=True), default=0.4, help="brightness, contrast and saturation "
                        "change by up to this share; 0: not at all")
     group.add_argument("--zoom", type=number(0, 1, below=True), default=0.25, help="pictures grow and shrink by up to this "

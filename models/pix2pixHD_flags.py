@@ -6,50 +6,39 @@ import re
 from models.styles import flags as style_flags
 from options.flags import number, whole
 
-ARCHITECTURE = {"netG", "ngf", "n_downsample_global", "n_blocks_global", "n_blocks_local", "n_local_enhancers",
-                "no_instance", "instance_feat", "label_feat", "feat_num", "n_downsample_E", "nef", "upsample",
-                "feat_skip", "norm_E", "use_vae"}
-ARCHITECTURE_D = {"ndf", "n_layers_D", "num_D", "no_ganFeat_loss", "no_lsgan"}
-
 
 def add_flags(parser, is_train: bool) -> None:
     """Add the flags of generator and encoder; for training those of discriminator and losses; else those of styles."""
     _generator_flags(parser)
     _feature_flags(parser)
-    parser.architecture |= ARCHITECTURE
+    _stage_flags(parser)
     if is_train:
+        _discriminator_flags(parser)
         _loss_flags(parser)
-        parser.inherited |= ARCHITECTURE_D
     else:
         style_flags.add_flags(parser)
 
 
 def _generator_flags(parser):
-    group = parser.add_argument_group("generator")
+    group = parser.add_argument_group("generator", architecture=True, from_dataset=True)
     group.add_argument("--netG", choices=("global", "local"), default="global", help="one scale, or coarse to fine")
     group.add_argument("--ngf", type=whole(1), default=64, help="channels of the first layer")
     group.add_argument("--n_downsample_global", type=whole(1, 8), default=4, help="halvings in the global generator")
     group.add_argument("--n_blocks_global", type=whole(0), default=9, help="residual blocks in the global generator")
     group.add_argument("--n_blocks_local", type=whole(0), default=3, help="residual blocks in a local enhancer")
     group.add_argument("--n_local_enhancers", type=whole(1, 4), default=1, help="local enhancers")
-    group.add_argument("--niter_fix_global", type=whole(0), default=0, help="with --netG local: epochs in which only the "
-                       "outermost enhancer learns")
     group.add_argument("--upsample", choices=("transpose", "resize"), default="transpose", help="how sizes are doubled; "
                        "resize leaves no checkerboard and does not fit pix2pixHD's published weights")
 
 
 def _feature_flags(parser):
-    group = parser.add_argument_group("features")
+    group = parser.add_argument_group("features", architecture=True, from_dataset=True)
     group.add_argument("--no_instance", action="store_true", help="no instance maps, and no edges of them as input")
     group.add_argument("--instance_feat", action="store_true", help="add encoded features, one vector an instance")
     group.add_argument("--label_feat", action="store_true", help="add encoded features, one vector a label")
     group.add_argument("--feat_num", type=whole(1, 64), default=3, help="length of a feature vector")
-    group.add_argument("--load_features", action="store_true", help="read features from <phase>_feat, which "
-                       "precompute_feature_maps.py wrote")
     group.add_argument("--n_downsample_E", type=whole(1, 8), default=4, help="halvings in the encoder")
     group.add_argument("--nef", type=whole(1), default=16, help="channels of the encoder's first layer")
-    group.add_argument("--n_clusters", type=whole(1), default=10, help="styles a class that encode_features.py finds")
-    group.add_argument("--no_style_sheet", action="store_true", help="encode_features.py draws no page of the styles")
     group.add_argument("--use_vae", action="store_true", help="the encoder gives a Gaussian for each region, so that new looks "
                        "can be drawn")
     group.add_argument("--norm_E", choices=("instance", "batch", "none"), default=None, help="the encoder's normalisation "
@@ -58,16 +47,32 @@ def _feature_flags(parser):
                        "photo into the encoder's output, and from there into the picture")
 
 
-def _loss_flags(parser):
-    group = parser.add_argument_group("discriminator and losses")
+def _stage_flags(parser):
+    group = parser.add_argument_group("stages")
+    group.add_argument("--niter_fix_global", type=whole(0), default=0, from_dataset=True, help="with --netG local: epochs in "
+                       "which only the outermost enhancer learns")
+    group.add_argument("--load_features", action="store_true", help="read features from <phase>_feat, which "
+                       "precompute_feature_maps.py wrote")
+    group.add_argument("--n_clusters", type=whole(1), default=10, from_dataset=True, help="styles a class that "
+                       "encode_features.py finds")
+    group.add_argument("--no_style_sheet", action="store_true", help="encode_features.py draws no page of the styles")
+
+
+def _discriminator_flags(parser):
+    group = parser.add_argument_group("discriminator", inherited=True, from_dataset=True)
     group.add_argument("--num_D", type=whole(1, 8), default=2, help="scales of the discriminator")
     group.add_argument("--n_layers_D", type=whole(1, 8), default=3, help="layers of the discriminator at each scale")
     group.add_argument("--ndf", type=whole(1), default=64, help="channels of the discriminator's first layer")
-    group.add_argument("--lambda_feat", type=number(0), default=10.0, help="weight of the feature matching and VGG terms")
     group.add_argument("--no_ganFeat_loss", action="store_true", help="no feature matching term")
+    group.add_argument("--no_lsgan", action="store_true", help="binary cross-entropy instead of least squares")
+
+
+def _loss_flags(parser):
+    group = parser.add_argument_group("losses", from_dataset=True)
+    group.add_argument("--lambda_feat", type=number(0), default=10.0, help="weight of the feature matching and VGG terms")
     group.add_argument("--no_vgg_loss", action="store_true", help="no VGG term, and no pyramid term in its place")
-    group.add_argument("--vgg_weights", default="", metavar="FILE", help="torchvision's vgg19 state dict (default: torch's "
-                       "cache, else a download)")
+    group.add_argument("--vgg_weights", default="", metavar="FILE", from_dataset=False, help="torchvision's vgg19 state dict "
+                       "(default: torch's cache, else a download)")
     group.add_argument("--lambda_l1", type=number(0), default=0.0, help="weight of a plain L1 term, G_L1")
     group.add_argument("--lambda_pyr", type=number(0), default=0.0, help="weight of a pyramid L1 term, G_Pyr, beside VGG or "
                        "without it")
@@ -77,7 +82,6 @@ def _loss_flags(parser):
                        "that cost nothing")
     group.add_argument("--kld_warmup", type=whole(0), default=0, help="with --use_vae: epochs in which --lambda_kld grows from "
                        "zero to its value")
-    group.add_argument("--no_lsgan", action="store_true", help="binary cross-entropy instead of least squares")
     group.add_argument("--pool_size", type=whole(0), default=0, help="earlier pictures shown to the discriminator again")
 
 

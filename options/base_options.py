@@ -97,7 +97,8 @@ class BaseOptions:
     def _full_parser(self, first, record) -> FlagParser:
         from data.data_loader import dataset_class
         from models.models import model_class
-        parser = self.initialize(FlagParser(description=(sys.modules["__main__"].__doc__ or "").strip() or None))
+        description = (sys.modules["__main__"].__doc__ or "").strip() or None
+        parser = self.initialize(FlagParser(description=description))
         known = record.get("options", {})
         for kind, lookup in (("model", model_class), ("dataset_mode", dataset_class)):
             name = getattr(first, kind)
@@ -118,11 +119,8 @@ class BaseOptions:
         self._refuse_contradictions(parser, explicit, known, record)
         dataroot, source = self._dataroot(explicit, known, values["dataroot"])
         spec = DatasetSpec.read(dataroot)
-        where = str(Path(dataroot) / "dataset.json")
-        from_data = {**spec.defaults, **({"label_nc": spec.label_nc} if spec.label_nc is not None else {})}
-        for dest, value in from_data.items():
-            if dest in actions and dest not in saved.PERSONAL:
-                values[dest], sources[dest] = parser.convert(actions[dest], value, where), "dataset.json"
+        for dest, value in self._dataset_values(parser, spec, str(Path(dataroot) / "dataset.json")).items():
+            values[dest], sources[dest] = value, "dataset.json"
         for dest, value in known.items():
             values[dest], sources[dest] = value, "opt.json"
         for dest, value in explicit.items():
@@ -133,10 +131,27 @@ class BaseOptions:
         values["spec"] = spec
         return values, sources
 
-    def _refuse_contradictions(self, parser, explicit, known, record):
+    def _dataset_values(self, parser, spec, where) -> dict:
+        """What dataset.json sets of this command's flags. Raises UserError naming the file and a key that it may not set."""
+        actions = parser.flags()
+        others = sorted(spec.defaults.keys() - parser.from_dataset)
+        allowed = {**_every_flag(), **dict.fromkeys(actions, False)} if others else {}
+        for dest in others:
+            if dest not in allowed:
+                raise UserError(f"{where}: defaults holds '{dest}', but there is no such flag; remove it or mend its name")
+            if not allowed[dest]:
+                raise UserError(f"{where}: defaults holds '{dest}', which is for the command line alone; remove it there and "
+                                f"give --{dest}")
+        wanted = {**spec.defaults, **({"label_nc": spec.label_nc} if spec.label_nc is not None else {})}
+        if self.role != "train":
+            wanted.pop("batchSize", None)  # of a step; what is drawn and encoded may be of several sizes
+        return {dest: parser.convert(actions[dest], value, where) for dest, value in wanted.items() if dest in actions}
+
+    @staticmethod
+    def _refuse_contradictions(parser, explicit, known, record):
         for dest in sorted(parser.architecture & explicit.keys() & known.keys()):
             if explicit[dest] != known[dest]:
-                flag = parser.flags()[dest].option_strings[0]
+                flag = f"--{dest}"
                 raise UserError(f"{flag} {explicit[dest]}: the experiment was trained with {flag} {known[dest]} "
                                 f"({record['path']}); leave the flag out, or name another experiment")
 
@@ -198,6 +213,19 @@ def check_shared(opt) -> None:
               "imitating them is many times slower; float32 is used")
 
 
+def _every_flag() -> dict[str, bool]:
+    """{flag of any command and model: whether dataset.json may set it}: what trains may be unknown to a test."""
+    from models.models import MODELS
+    from options.test_options import TestOptions
+    from options.train_options import TrainOptions
+    found: dict[str, bool] = {}
+    for options in (TrainOptions(), TestOptions()):
+        for model in MODELS:
+            parser = options._full_parser(options._first_phase(["--model", model]), {})
+            found |= {dest: dest in parser.from_dataset for dest in parser.flags()}
+    return found
+
+
 def _short(path: Path) -> str:
     """A path as the user would type it from here."""
     try:
@@ -212,54 +240,55 @@ def _experiment_flags(parser):
                        "to its folder in --checkpoints_dir")
     group.add_argument("--gpu_ids", default="0", help="devices, such as 0 or 0,1,2; -1 for the CPU")
     group.add_argument("--checkpoints_dir", default="./checkpoints", help="where experiments are kept")
-    group.add_argument("--model", default="pix2pixHD", help="which model: one of models.models.MODELS")
-    group.add_argument("--norm", choices=("instance", "batch"), default="instance", help="normalisation layers")
-    group.add_argument("--use_dropout", action="store_true", help="dropout in the generator's residual blocks")
+    group.add_argument("--model", default="pix2pixHD", architecture=True, help="which model: one of models.models.MODELS")
+    group.add_argument("--norm", choices=("instance", "batch"), default="instance", architecture=True, from_dataset=True,
+                       help="normalisation layers")
+    group.add_argument("--use_dropout", action="store_true", architecture=True, from_dataset=True, help="dropout in the "
+                       "generator's residual blocks")
     group.add_argument("--data_type", type=whole(), choices=(8, 16, 32), default=32, help="bits of the weights at "
                        "test: 16 half precision, 8 weights rounded to 8 bits a channel")
     group.add_argument("--verbose", action="store_true", help="show every option, the networks, and tracebacks")
-    group.add_argument("--fp16", action="store_true", help="mixed precision: short for --precision fp16")
-    group.add_argument("--precision", choices=PRECISIONS, default="fp32", help="what the networks compute in")
+    group.add_argument("--fp16", action="store_true", inherited=True, help="mixed precision: short for --precision fp16")
+    group.add_argument("--precision", choices=PRECISIONS, default="fp32", inherited=True, help="what the networks compute in")
     group.add_argument("--compile", action="store_true", help="compile the networks at their first step or picture: a minute "
                        "of waiting, then faster (not a training in float32 on a CPU)")
     group.add_argument("--local_rank", type=whole(), default=0, help="set by distributed launchers; read from the "
                        "environment where they set it there")
     group.add_argument("--seed", type=whole(0, 2**31 - 1), default=0, help="order, augmentation, initial weights and "
                        "sampled styles follow from it")
-    parser.architecture |= {"model", "norm", "use_dropout"}
 
 
 def _size_flags(parser):
-    group = parser.add_argument_group("sizes")
+    group = parser.add_argument_group("sizes", from_dataset=True)
     group.add_argument("--batchSize", type=whole(1), default=1, help="pictures in a step, over all devices")
-    group.add_argument("--loadSize", type=whole(1, 30000), default=1024, help="pictures are scaled to this")
-    group.add_argument("--fineSize", type=whole(1, 30000), default=512, help="then cropped to this, if a crop is asked")
-    group.add_argument("--label_nc", type=whole(0, 65535), default=35, help="classes of the label maps; 0: the input "
-                       "is a picture, in <phase>_A, and the output is in <phase>_B")
-    group.add_argument("--input_nc", type=whole(1, 3), choices=(1, 3), default=3, help="channels of the input "
-                       "picture (--label_nc 0)")
-    group.add_argument("--output_nc", type=whole(1, 3), choices=(1, 3), default=3, help="channels of the output")
-    parser.architecture |= {"label_nc", "input_nc", "output_nc"}
-    parser.inherited |= {"loadSize", "fineSize"}
+    group.add_argument("--loadSize", type=whole(1, 30000), default=1024, inherited=True, help="pictures are scaled to this")
+    group.add_argument("--fineSize", type=whole(1, 30000), default=512, inherited=True, help="then cropped to this, if a crop "
+                       "is asked")
+    group.add_argument("--label_nc", type=whole(0, 65535), default=35, architecture=True, help="classes of the label maps; 0: "
+                       "the input is a picture, in <phase>_A, and the output is in <phase>_B")
+    group.add_argument("--input_nc", type=whole(1, 3), choices=(1, 3), default=3, architecture=True, help="channels of the "
+                       "input picture (--label_nc 0)")
+    group.add_argument("--output_nc", type=whole(1, 3), choices=(1, 3), default=3, architecture=True, help="channels of the "
+                       "output")
+    group.add_argument("--max_dataset_size", type=whole_or_inf(1), default=INF, help="use at most this many pictures")
+    group.add_argument("--display_winsize", type=whole(16, 10000), default=512, help="width of pictures on the pages")
 
 
 def _input_flags(parser):
     group = parser.add_argument_group("data")
-    group.add_argument("--dataroot", default="./datasets/cityscapes/", help="folder with <phase>_label, <phase>_img "
-                       "and, where there are any, <phase>_inst")
-    group.add_argument("--dataset_mode", default="aligned", help="which data set: one of data.data_loader.DATASETS")
-    group.add_argument("--resize_or_crop", type=resize_or_crop, default="scale_width", help="preprocessing: "
-                       "resize_and_crop, resize, crop, scale_width, scale_width_and_crop, pad or none")
-    group.add_argument("--serial_batches", action="store_true", help="take pictures in order, not shuffled")
-    group.add_argument("--no_flip", action="store_true", help="do not mirror half of the training pictures")
+    group.add_argument("--dataroot", default="./datasets/cityscapes/", inherited=True, help="folder with <phase>_label, "
+                       "<phase>_img and, where there are any, <phase>_inst")
+    group.add_argument("--dataset_mode", default="aligned", inherited=True, help="which data set: one of "
+                       "data.data_loader.DATASETS")
+    group.add_argument("--resize_or_crop", type=resize_or_crop, default="scale_width", inherited=True, from_dataset=True,
+                       help="preprocessing: resize_and_crop, resize, crop, scale_width, scale_width_and_crop, pad or none")
+    group.add_argument("--serial_batches", action="store_true", from_dataset=True, help="take pictures in order, not shuffled")
+    group.add_argument("--no_flip", action="store_true", from_dataset=True, help="do not mirror half of the training pictures")
     group.add_argument("--nThreads", type=whole(0, 512), default=2, help="processes that load data; 0: this one")
     group.add_argument("--cache", default="", metavar="DIR", help="keep decoded and scaled pictures in this folder, for "
                        "later epochs and runs; several may share it")
     group.add_argument("--cache_size", type=number(0, above=True), default=20.0, help="at most this many GB in --cache")
-    group.add_argument("--max_dataset_size", type=whole_or_inf(1), default=INF, help="use at most this many pictures")
-    group.add_argument("--display_winsize", type=whole(16, 10000), default=512, help="width of pictures on the pages")
     group.add_argument("--tf_log", action="store_true", help="write TensorBoard logs (needs tensorboard)")
-    parser.inherited |= {"dataroot", "dataset_mode", "resize_or_crop", "precision", "fp16"}
 
 
 __all__ = ["BaseOptions", "Options", "number", "whole"]

@@ -8,20 +8,45 @@ import re
 from util.errors import UserError
 
 INF = float("inf")
+_KINDS = ("architecture", "inherited", "from_dataset")
 
 
 class FlagParser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are a single line, and that knows which flags shape the networks.
+    """An ArgumentParser whose errors are a single line, and that knows more of a flag than its value.
 
-    architecture: flags whose value is fixed by the weights; a later command may not contradict them.
-    inherited: flags that test, encode and resume take over from the experiment when left out.
-    Both are sets of destination names; models and datasets add theirs.
+    A flag, or for all of its flags a group, says where it is added what it is:
+
+        group = parser.add_argument_group("generator", architecture=True, from_dataset=True)
+        group.add_argument("--ngf", type=whole(1), default=64, help="channels of the first layer")
+
+    architecture: its value is fixed by the weights; a later command may not contradict it.
+    inherited: test and encode take it over from the experiment when left out. A resume takes over every flag.
+    from_dataset: dataset.json may set it; so never what names a path, a file, a device or an experiment.
+    A flag that says nothing is none of these. The three are attributes too, as sets of destinations.
     """
 
     def __init__(self, **kwargs):
-        super().__init__(allow_abbrev=False, formatter_class=_Help, **kwargs)
         self.architecture: set[str] = set()
         self.inherited: set[str] = set()
+        self.from_dataset: set[str] = set()
+        super().__init__(allow_abbrev=False, formatter_class=_Help, **kwargs)
+
+    def add_argument_group(self, *args, **kwargs):
+        """A group; architecture, inherited and from_dataset hold for each of its flags that does not say otherwise."""
+        group = _Group(self, *args, **kwargs)
+        self._action_groups.append(group)
+        return group
+
+    def add_argument(self, *args, **kwargs):
+        """As argparse's, with architecture, inherited and from_dataset."""
+        return self._declared(super().add_argument, args, kwargs)
+
+    def _declared(self, add, args, kwargs) -> argparse.Action:
+        kinds = [kind for kind in _KINDS if kwargs.pop(kind, False)]
+        action = add(*args, **kwargs)
+        for kind in kinds:
+            getattr(self, kind).add(action.dest)
+        return action
 
     def error(self, message):
         raise UserError(f"{message} (--help lists every flag)")
@@ -47,6 +72,18 @@ class FlagParser(argparse.ArgumentParser):
         except (argparse.ArgumentError, argparse.ArgumentTypeError) as error:
             reason = getattr(error, "message", None) or str(error)
             raise UserError(f"{where}: {action.option_strings[0]} {reason}") from None
+
+
+class _Group(argparse._ArgumentGroup):
+    """Flags under one heading of --help, and what they have in common."""
+
+    def __init__(self, parser: FlagParser, *args, **kwargs):
+        self.parser, self.kinds = parser, {kind: kwargs.pop(kind, False) for kind in _KINDS}
+        super().__init__(parser, *args, **kwargs)
+
+    def add_argument(self, *args, **kwargs):
+        """As FlagParser's."""
+        return self.parser._declared(super().add_argument, args, {**self.kinds, **kwargs})
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):

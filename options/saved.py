@@ -11,9 +11,9 @@ from pathlib import Path
 from util.errors import UserError
 from util.files import atomic_write, read_json
 
-# flags that belong to one call, never to the experiment or the data
+# flags that belong to one call, never to the experiment
 PERSONAL = {"name", "checkpoints_dir", "gpu_ids", "local_rank", "verbose", "continue_train", "load_pretrain",
-            "which_epoch", "phase", "results_dir", "debug", "model", "dataset_mode", "dataroot", "cache", "cache_size"}
+            "which_epoch", "phase", "results_dir", "debug", "cache", "cache_size"}
 
 
 def experiment_folder(opt) -> Path:
@@ -73,9 +73,7 @@ def inherited_values(options, parser, record) -> dict:
     known, actions = record.get("options", {}), parser.flags()
     wanted = set(actions) if options.role == "train" else parser.architecture | parser.inherited
     values = {}
-    for dest in sorted(wanted & set(known) & set(actions)):
-        if dest in PERSONAL and dest not in ("model", "dataset_mode", "dataroot"):
-            continue
+    for dest in sorted((wanted - PERSONAL) & set(known) & set(actions)):
         value = known[dest]
         if dest == "resize_or_crop" and options.role != "train":
             value = without_crop(str(value))

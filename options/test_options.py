@@ -17,8 +17,8 @@ class TestOptions(BaseOptions):
         group = parser.add_argument_group("results")
         group.add_argument("--ntest", type=whole_or_inf(1), default=INF, help="take at most this many test pictures")
         group.add_argument("--results_dir", default="./results/", help="where pages and pictures go")
-        group.add_argument("--aspect_ratio", type=number(0.05, 20), default=1.0, help="width over height by which the "
-                           "written pictures are stretched")
+        group.add_argument("--aspect_ratio", type=number(0.05, 20), default=1.0, from_dataset=True, help="width over "
+                           "height by which the written pictures are stretched")
         group.add_argument("--phase", type=folder_name, default="test", help="train, val, test, ...: prefix of the folders")
         group.add_argument("--which_epoch", type=epoch_name, default="latest", help="which checkpoint to draw with")
         group.add_argument("--how_many", type=whole(1), default=50, help="draw at most this many pictures")

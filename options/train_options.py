@@ -39,8 +39,9 @@ class TrainOptions(BaseOptions):
 
 def _display_flags(parser):
     group = parser.add_argument_group("display and saving (in pictures, unless said)")
-    group.add_argument("--display_freq", type=whole(1), default=100, help="pictures between updates of the page")
-    group.add_argument("--print_freq", type=whole(1), default=100, help="pictures between lines of the log")
+    group.add_argument("--display_freq", type=whole(1), default=100, from_dataset=True, help="pictures between updates of the "
+                       "page")
+    group.add_argument("--print_freq", type=whole(1), default=100, from_dataset=True, help="pictures between lines of the log")
     group.add_argument("--save_latest_freq", type=whole(1), default=1000, help="pictures between saves of 'latest'")
     group.add_argument("--save_epoch_freq", type=whole(1), default=10, help="epochs between saves that are kept")
     group.add_argument("--save_time", type=number(0, above=True, infinite=True), default=INF, help="minutes between saves of "
@@ -58,16 +59,19 @@ def _loop_flags(parser):
                        "do not fit are listed")
     group.add_argument("--which_epoch", type=epoch_name, default="latest", help="which checkpoint to start from")
     group.add_argument("--phase", type=folder_name, default="train", help="train, val, test, ...: prefix of the folders")
-    group.add_argument("--niter", type=whole(0), default=100, help="epochs at the starting learning rate")
-    group.add_argument("--niter_decay", type=whole(0), default=100, help="epochs in which it falls to zero")
+    group.add_argument("--niter", type=whole(0), default=100, from_dataset=True, help="epochs at the starting "
+                       "learning rate")
+    group.add_argument("--niter_decay", type=whole(0), default=100, from_dataset=True, help="epochs in which it "
+                       "falls to zero")
     group.add_argument("--checkpoint_activations", action="store_true", help="forget what layers gave and compute it again "
                        "going back: less memory, for 1024 pixels and more, and a slower step")
-    group.add_argument("--beta1", type=number(0, 1, below=True), default=0.5, help="Adam's momentum")
-    group.add_argument("--lr", type=number(0, above=True), default=0.0002, help="Adam's starting learning rate")
+    group.add_argument("--beta1", type=number(0, 1, below=True), default=0.5, from_dataset=True, help="Adam's momentum")
+    group.add_argument("--lr", type=number(0, above=True), default=0.0002, from_dataset=True, help="Adam's starting "
+                       "learning rate")
 
 
 def _augmentation_flags(parser):
-    group = parser.add_argument_group("augmentation of training pictures, beside mirroring")
+    group = parser.add_argument_group("augmentation of training pictures, beside mirroring", from_dataset=True)
     group.add_argument("--aug_rotate", type=number(0, 180), default=0.0, help="turn by up to this many degrees")
     group.add_argument("--aug_scale", type=number(0, 0.9), default=0.0, help="enlarge or shrink by up to this share")
     group.add_argument("--aug_color", type=number(0, 0.9), default=0.0, help="change brightness, contrast and saturation "

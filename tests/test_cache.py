@@ -273,7 +273,6 @@ def test_a_disk_that_fills_up_is_said_once_and_changes_nothing(faces, tmp_path, 
 
 def test_it_belongs_to_one_call(tmp_path, root):
     shutil.copytree(root, tmp_path / "data")
-    (tmp_path / "data" / "dataset.json").write_text('{"defaults": {"cache": "/elsewhere", "cache_size": 1}}')
     where = ["--name", "x", "--checkpoints_dir", tmp_path, "--dataroot", tmp_path / "data", *SIZES, *NETWORK,
              "--label_feat"]
     assert options(where).cache == ""

@@ -5,7 +5,7 @@ import pytest
 
 from options import saved
 from options.base_options import SAMPLE_FACES, BaseOptions
-from options.flags import INF
+from options.flags import INF, FlagParser
 from options.test_options import TestOptions
 from options.train_options import TrainOptions
 from tests.conftest import GOLDEN, ROOT, call, options
@@ -52,11 +52,55 @@ def test_the_default_typed_is_still_the_users_word(spot):
     assert options(["--name", "x", "--dataroot", "data", "--loadSize", "1024"]).loadSize == 1024
 
 
-def test_a_data_root_cannot_choose_devices_or_names(spot):
-    (spot / "data" / "dataset.json").write_text(json.dumps({"defaults": {"name": "evil", "checkpoints_dir": "/",
-                                                                         "verbose": True}}))
-    opt = options(["--dataroot", "data"])
-    assert (opt.name, opt.checkpoints_dir, opt.verbose) == ("label2city", "./checkpoints", False)
+def defaults(spot, **values):
+    (spot / "data" / "dataset.json").write_text(json.dumps({"defaults": values}))
+
+
+@pytest.mark.parametrize("role", ["train", "test"])
+def test_a_data_root_sets_sizes_preprocessing_networks_and_epochs_and_nothing_else(role, spot):
+    """Whoever makes the data must not choose what is read, written or run on another's machine."""
+    may = {"loadSize", "fineSize", "label_nc", "input_nc", "output_nc", "batchSize", "max_dataset_size", "display_winsize",
+           "resize_or_crop", "no_flip", "serial_batches", "norm", "use_dropout", "netG", "ngf", "n_downsample_global",
+           "n_blocks_global", "n_blocks_local", "n_local_enhancers", "upsample", "no_instance", "instance_feat", "label_feat",
+           "feat_num", "n_downsample_E", "nef", "use_vae", "norm_E", "feat_skip", "niter_fix_global", "n_clusters"}
+    may |= {"niter", "niter_decay", "lr", "beta1", "aug_rotate", "aug_scale", "aug_color", "print_freq", "display_freq",
+            "num_D", "n_layers_D", "ndf", "no_lsgan", "no_ganFeat_loss", "no_vgg_loss", "lambda_feat", "lambda_l1",
+            "lambda_pyr", "lambda_gan", "lambda_kld", "kld_free_bits", "kld_warmup", "pool_size"} if role == "train" else {"aspect_ratio"}
+    known = parsers(role)
+    assert known.from_dataset == may
+    for dest in known.flags().keys() - may:
+        defaults(spot, **{dest: "1"})
+        with pytest.raises(UserError, match=f"^data/dataset.json: defaults holds '{dest}', .*--{dest}$"):
+            options(["--name", "x", "--dataroot", "data", "--niter" if role == "train" else "--how_many", "1"], role)
+
+
+def test_what_a_data_root_says_of_another_command_is_left_to_that(spot):
+    defaults(spot, niter=3, lambda_pyr=20.0, aspect_ratio=2.0, warmup=10, batchSize=4)
+    opt = options(["--name", "x", "--dataroot", "data"])
+    assert (opt.niter, opt.batchSize) == (3, 4)
+    opt = options(["--name", "x", "--dataroot", "data"], "test")
+    assert (opt.aspect_ratio, opt.batchSize) == (2, 1), "pictures of several sizes are drawn one by one"
+    assert options(["--name", "x", "--dataroot", "data", "--model", "parsing"]).warmup == 10
+    for role, dest in (("train", "export_onnx"), ("test", "vgg_weights"), ("train", "resnet_weights")):
+        defaults(spot, **{dest: "file"})
+        with pytest.raises(UserError, match=f"data/dataset.json: .*'{dest}'"):
+            options(["--name", "x", "--dataroot", "data"], role)
+
+
+def test_a_mistyped_default_of_a_data_root_is_told(spot):
+    defaults(spot, loadsize=256)
+    with pytest.raises(UserError, match="data/dataset.json: defaults holds 'loadsize', but there is no such flag"):
+        options(["--name", "x", "--dataroot", "data"])
+
+
+def test_what_a_model_adds_is_safe_until_it_says_otherwise():
+    parser = FlagParser()
+    group = parser.add_argument_group("toy", architecture=True)
+    group.add_argument("--width", type=int, default=1)
+    group.add_argument("--depth", type=int, default=1, architecture=False, from_dataset=True)
+    parser.add_argument("--tables", default="")
+    parser.add_argument("--heads", type=int, default=1, inherited=True)
+    assert (parser.architecture, parser.inherited, parser.from_dataset) == ({"width"}, {"heads"}, {"depth"})
 
 
 def test_test_takes_over_what_shapes_networks_and_data(spot):
