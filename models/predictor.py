@@ -49,7 +49,7 @@ class Predictor:
         if encoder.is_file():  # then photos can be encoded; whether one is, each call says
             flags = {"use_encoded_image": True, **flags}
         for name, value in flags.items():
-            argv += [f"--{name}"] * (value is not False) + [str(value)] * (not isinstance(value, bool))
+            argv += [f"--{'no-' * (value is False)}{name}"] + [str(value)] * (not isinstance(value, bool))
         with contextlib.redirect_stdout(io.StringIO()):  # the options' table is for people at a console
             return cls(TestOptions().parse(argv))
 

@@ -15,6 +15,8 @@ from util.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1]
 SAMPLE_FACES = PROJECT / "datasets" / "sample_faces"
+_EPILOG = ("A switch that the experiment's opt.json or the data's dataset.json turned on is turned off by --no- and its name: "
+           "--no-label_feat.")
 _UNSET = object()
 
 
@@ -98,7 +100,7 @@ class BaseOptions:
         from data.data_loader import dataset_class
         from models.models import model_class
         description = (sys.modules["__main__"].__doc__ or "").strip() or None
-        parser = self.initialize(FlagParser(description=description))
+        parser = self.initialize(FlagParser(description=description, epilog=_EPILOG))
         known = record.get("options", {})
         for kind, lookup in (("model", model_class), ("dataset_mode", dataset_class)):
             name = getattr(first, kind)
@@ -152,7 +154,8 @@ class BaseOptions:
         for dest in sorted(parser.architecture & explicit.keys() & known.keys()):
             if explicit[dest] != known[dest]:
                 flag = f"--{dest}"
-                raise UserError(f"{flag} {explicit[dest]}: the experiment was trained with {flag} {known[dest]} "
+                typed = f"--no-{dest}" if explicit[dest] is False else f"{flag} {explicit[dest]}"
+                raise UserError(f"{typed}: the experiment was trained with {flag} {known[dest]} "
                                 f"({record['path']}); leave the flag out, or name another experiment")
 
     def _dataroot(self, explicit, known, default):
@@ -179,6 +182,8 @@ class BaseOptions:
         values["gpu_ids"] = ids
         if values["fp16"] and sources["precision"] != "command line":
             values["precision"], sources["precision"] = "fp16", "--fp16"
+        elif sources["fp16"] == "command line" and values["precision"] == "fp16" and sources["precision"] == "opt.json":
+            values["precision"], sources["precision"] = parser.get_default("precision"), "--no-fp16"
         self.finish_values(values, sources)
         opt = Options(**values, isTrain=self.is_train, role=self.role, spec=spec, sources=sources, saved=record,
                       notes=(), command=shlex.join([Path(sys.argv[0]).name, *argv]))

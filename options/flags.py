@@ -23,6 +23,8 @@ class FlagParser(argparse.ArgumentParser):
     inherited: test and encode take it over from the experiment when left out. A resume takes over every flag.
     from_dataset: dataset.json may set it; so never what names a path, a file, a device or an experiment.
     A flag that says nothing is none of these. The three are attributes too, as sets of destinations.
+
+    Every switch NAME is turned off with --no-NAME, whatever turned it on; of several the last holds.
     """
 
     def __init__(self, **kwargs):
@@ -47,6 +49,13 @@ class FlagParser(argparse.ArgumentParser):
         for kind in kinds:
             getattr(self, kind).add(action.dest)
         return action
+
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse's, with --no-NAME for every switch; --help does not list them."""
+        for dest, action in self.flags().items():
+            if isinstance(action, argparse._StoreTrueAction):
+                self._option_string_actions.setdefault(f"--no-{dest}", argparse._StoreFalseAction([f"--no-{dest}"], dest))
+        return super().parse_known_args(args, namespace)
 
     def error(self, message):
         raise UserError(f"{message} (--help lists every flag)")

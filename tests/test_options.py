@@ -63,9 +63,10 @@ def test_a_data_root_sets_sizes_preprocessing_networks_and_epochs_and_nothing_el
            "resize_or_crop", "no_flip", "serial_batches", "norm", "use_dropout", "netG", "ngf", "n_downsample_global",
            "n_blocks_global", "n_blocks_local", "n_local_enhancers", "upsample", "no_instance", "instance_feat", "label_feat",
            "feat_num", "n_downsample_E", "nef", "use_vae", "norm_E", "feat_skip", "niter_fix_global", "n_clusters"}
-    may |= {"niter", "niter_decay", "lr", "beta1", "aug_rotate", "aug_scale", "aug_color", "print_freq", "display_freq",
-            "num_D", "n_layers_D", "ndf", "no_lsgan", "no_ganFeat_loss", "no_vgg_loss", "lambda_feat", "lambda_l1",
-            "lambda_pyr", "lambda_gan", "lambda_kld", "kld_free_bits", "kld_warmup", "pool_size"} if role == "train" else {"aspect_ratio"}
+    train = {"niter", "niter_decay", "lr", "beta1", "aug_rotate", "aug_scale", "aug_color", "print_freq", "display_freq",
+             "num_D", "n_layers_D", "ndf", "no_lsgan", "no_ganFeat_loss", "no_vgg_loss", "lambda_feat", "lambda_l1",
+             "lambda_pyr", "lambda_gan", "lambda_kld", "kld_free_bits", "kld_warmup", "pool_size"}
+    may |= train if role == "train" else {"aspect_ratio"}
     known = parsers(role)
     assert known.from_dataset == may
     for dest in known.flags().keys() - may:
@@ -150,6 +151,40 @@ def test_a_contradicted_architecture_is_refused(spot, flag, value, role):
     argv = ["--name", "faces", *word(flag, value), *(["--continue_train"] if role == "train" else [])]
     with pytest.raises(UserError, match=f"--{flag} {value}: .*opt.json"):
         options(argv, role)
+
+
+@pytest.mark.parametrize("role", ["train", "test"])
+def test_every_switch_has_an_off_that_the_help_does_not_repeat(role, spot):
+    parser = parsers(role)
+    switches = [dest for dest, action in parser.flags().items() if action.nargs == 0]
+    assert len(switches) > 9
+    for dest in switches:
+        assert getattr(parser.parse_args([f"--{dest}", f"--no-{dest}"]), dest) is False
+        assert getattr(parser.parse_args([f"--no-{dest}", f"--{dest}"]), dest) is True
+        assert f"--no-{dest}" not in parser.format_help().replace("--no-label_feat.", "")
+    with pytest.raises(UserError, match="--no-ngf"):
+        parser.parse_args(["--no-ngf"])
+
+
+def test_what_was_saved_as_on_can_be_turned_off(spot):
+    experiment(spot, label_feat=True, no_flip=True, no_vgg_loss=True, tf_log=True, fp16=True, seed=3)
+    defaults(spot, serial_batches=True)
+    again = ["--name", "faces", "--continue_train"]
+    opt = options(again)
+    assert opt.no_flip and opt.no_vgg_loss and opt.tf_log and opt.fp16 and opt.precision == "fp16" and opt.seed == 3
+    opt = options([*again, "--no-no_flip", "--no-no_vgg_loss", "--no-tf_log", "--no-fp16", "--no-serial_batches"])
+    assert not (opt.no_flip or opt.no_vgg_loss or opt.tf_log or opt.fp16 or opt.serial_batches) and opt.precision == "fp32"
+    assert opt.sources["no_flip"] == "command line" and opt.label_feat
+    assert options(["--name", "faces", "--no-fp16"], "test").precision == "fp32"
+    assert options(["--name", "faces", "--no-fp16", "--precision", "bf16"], "test").precision == "bf16"
+
+
+@pytest.mark.parametrize("role", ["train", "test"])
+def test_turning_off_what_shapes_the_networks_is_refused(role, spot):
+    experiment(spot, label_feat=True)
+    with pytest.raises(UserError, match="^--no-label_feat: the experiment was trained with --label_feat True .*opt.json"):
+        options(["--name", "faces", "--no-label_feat", *(["--continue_train"] if role == "train" else [])], role)
+    assert options(["--name", "faces", "--no-use_vae"], "test").use_vae is False, "it was off"
 
 
 def test_saying_the_same_again_is_no_contradiction(spot):
