@@ -27,8 +27,8 @@ def find(options, first) -> dict:
     options: the BaseOptions (its role says what is looked for). first: the flags of the first phase.
     """
     root = Path(first.checkpoints_dir or "./checkpoints")
-    if options.role == "train":
-        return _read(root / (first.name or "label2city")) if first.continue_train else {}
+    if options.role == "train" and not first.continue_train:
+        return {}
     if options.role == "encode" and first.load_pretrain:
         return _read(Path(first.load_pretrain))
     if first.name is not None:

@@ -214,6 +214,10 @@ def test_name_left_out_is_label2city_else_the_one_trained_last(spot, capsys):
     assert options([], "test").name == "new", "trained last; copied weights count only where nothing was trained"
     assert TestOptions().parse([]).name == "new"
     assert "new" in capsys.readouterr().out
+    opt = TrainOptions().parse(["--continue_train"])
+    assert opt.name == "new" and opt.label_feat and opt.sources["name"] == "trained last"
+    assert capsys.readouterr().out.count("No --name given: using 'new', the experiment trained last in checkpoints") == 1
+    assert TrainOptions().parse([]).name == "label2city", "a new training is the default's"
     experiment(spot, "label2city", label_feat=True)
     assert options([], "encode").name == "label2city"
 
