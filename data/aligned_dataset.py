@@ -175,8 +175,8 @@ class AlignedDataset(torch.utils.data.Dataset):
         if not faults and self.opt.batchSize > 1:
             self._refuse_mixed_sizes(keys[:count])
         if faults:
-            raise UserError(first_few(faults, 1) if len(faults) == 1 else f"{faults[0]} -- and {len(faults) - 1} more: " +
-                            first_few([fault.split(": ")[0] for fault in faults[1:]]))
+            (_, first), *others = faults
+            raise UserError(first + (f" -- and {len(others)} more: {first_few(path for path, _ in others)}" if others else ""))
 
     def _refuse_mixed_sizes(self, keys):
         """Pictures of one batch must have one size."""
@@ -196,16 +196,20 @@ class AlignedDataset(torch.utils.data.Dataset):
         bounds = [opt.max_dataset_size, getattr(opt, "ntest", float("inf")), getattr(opt, "how_many", float("inf"))]
         return int(min(*bounds, len(self.keys)))
 
-    def _header_fault(self, key: str) -> str:
+    def _header_fault(self, key: str) -> tuple[Path, str] | None:
+        """The file at fault, and its line."""
+        path = self.files[self.lead][key]
         try:
-            size = image_size(self.files[self.lead][key])
+            size = image_size(path)
             for role in ("label", "image", "inst"):
                 if role != self.lead and key in self.files.get(role, {}):
+                    path = self.files[role][key]
                     self._check_shape(key, role, size)
+            path = self.files[self.lead][key]
             self._check_size(key, size)
         except UserError as error:
-            return str(error)
-        return ""
+            return path, str(error)
+        return None
 
     def _check_shape(self, key: str, role: str, size):
         """A partner may be larger or smaller than the label map, but not of another shape."""
@@ -224,13 +228,13 @@ class AlignedDataset(torch.utils.data.Dataset):
                             f"that are multiples of {step}, from {least} up; choose another size, or --resize_or_crop none "
                             "or resize_and_crop")
 
-    def _label_fault(self, key: str) -> str:
+    def _label_fault(self, key: str) -> tuple[Path, str] | None:
         try:
             if key in self.files.get("label", {}):
                 self._read_ids("label", key)
         except UserError as error:
-            return str(error)
-        return ""
+            return self.files["label"][key], str(error)
+        return None
 
     def _read_ids(self, role: str, key: str) -> np.ndarray:
         """A map of ids, its classes checked against --label_nc."""

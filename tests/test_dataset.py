@@ -344,6 +344,18 @@ def test_every_file_at_fault_is_listed(tmp_path, root):
     assert all(word in str(error.value) for word in ("p01.png", "p03.png", f"label {CLASSES}", f"--label_nc {CLASSES}"))
 
 
+def test_the_further_files_at_fault_are_files_whatever_their_line_begins_with(root):
+    with pytest.raises(UserError, match=r"^--fineSize 30: .*p00\.png becomes .* -- and 4 more: \S*p01\.png, \S*p02\.png, .*p04\.png$"):
+        loader_of(root, "--resize_or_crop", "scale_width_and_crop", "--fineSize", "30")
+
+
+@pytest.mark.parametrize("making", [lambda root: root, lambda root: (root / "train_A").mkdir()])
+def test_what_is_missing_is_called_what_it_is(tmp_path, making):
+    making(tmp_path)
+    with pytest.raises(UserError, match="train_A.*; put the input pictures there"):
+        loader_of(tmp_path, "--label_nc", "0", "--no_instance")
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_picture_that_breaks_in_training_is_named(tmp_path, root, workers):
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
