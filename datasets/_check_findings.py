@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-ERROR, WARNING = "error", "warning"
+ERROR, WARNING, NOTE = "error", "warning", "note"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault. severity: 'error' (training stops or learns rubbish) or 'warning' (look at it).
+    """One fault. severity: 'error' (training stops or learns rubbish), 'warning' (look at it) or 'note' (it is no fault).
 
     kind: what faults of the same sort share, for grouping. message: one line 'file: what was found; what to do'.
     """
@@ -39,12 +39,14 @@ class Facts:
 
     counts: pixels by class id, (largest id + 1,) int64; None without a readable label map.
     sides: for each flip pair, -1 or +1 for the left one lying left or right of its partner, 0 where one is missing.
+    scaled: {role: (its size, the label map's)} of what shows the same view at another size.
     photo_mode: the photo file's mode; digest: of the photo file's bytes. Both '' without one.
     """
 
     problems: list[Problem] = field(default_factory=list)
     counts: np.ndarray | None = None
     sides: tuple[int, ...] = ()
+    scaled: dict[str, tuple] = field(default_factory=dict)
     photo_mode: str = ""
     digest: str = ""
 

@@ -150,7 +150,7 @@ def _find_mixed_instances(path: Path, ids, label, names, facts: Facts) -> None:
 
 
 def _compare_sizes(scene: Scene, sizes: dict, facts: Facts) -> None:
-    """Other shapes than the label map's (or the input picture's) are errors, other sizes of that shape warnings."""
+    """Other shapes than the label map's (or the input picture's) are errors; other sizes of that shape are noted."""
     main = "label" if "label" in sizes else "A"
     if main not in sizes:
         return
@@ -158,13 +158,13 @@ def _compare_sizes(scene: Scene, sizes: dict, facts: Facts) -> None:
     for role, (w, h) in sizes.items():
         if (w, h) == (width, height):
             continue
-        path = scene.files[role]
-        said = f"{path}: is {w}x{h}, {scene.files[main].name} in {scene.phase}_{main} {width}x{height}"
         if abs(w * height / h - width) <= max(1.0, 0.01 * max(width, height)):
-            facts.add(WARNING, "sizes differ", f"{said}; the label map is fitted to the photo when it is loaded")
+            facts.scaled[role] = (w, h), (width, height)
         else:
+            path = scene.files[role]
             turned = " (the photo is turned by its EXIF orientation)" if _is_turned(path) else ""
-            facts.add(ERROR, "shapes differ", f"{said}{turned}; the two must show the same view")
+            facts.add(ERROR, "shapes differ", f"{path}: is {w}x{h}, {scene.files[main].name} in {scene.phase}_{main} "
+                                              f"{width}x{height}{turned}; the two must show the same view")
 
 
 def _is_turned(path: Path) -> bool:

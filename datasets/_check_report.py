@@ -10,7 +10,6 @@ import dominate
 from dominate import tags
 from PIL import Image
 
-from datasets._check_findings import ERROR
 from datasets._check_pictures import overlay
 from util.errors import UserError
 from util.files import atomic_write
@@ -33,6 +32,7 @@ p { margin: 0 0 10px; color: var(--soft); }
 details { border: 1px solid var(--line); border-left: 4px solid var(--odd); border-radius: 6px; margin: 8px 0;
           padding: 8px 12px; }
 details.error { border-left-color: var(--bad); }
+details.note { border-left-color: var(--line); }
 summary { cursor: pointer; font-weight: 600; }
 summary span { color: var(--soft); font-weight: 400; }
 details ul { margin: 8px 0 2px; padding-left: 18px; font-size: 13.5px; max-height: 420px; overflow: auto; }
@@ -78,14 +78,13 @@ def write_report(path, result) -> None:
 
 
 def _headline(result) -> None:
-    errors = sum(problem.severity == ERROR for problem in result.problems)
-    warnings = len(result.problems) - errors
+    errors, warnings = result.counts()
     counts = Counter(scene.phase for scene in result.scenes)
     tags.h1(str(result.root))
     classes = f"{result.label_nc} classes" if result.label_nc else "number of classes unknown"
     numbering = f", numbered {result.spec.scheme}" if result.spec.scheme else ""
     tags.p(f"{', '.join(f'{n:,} {phase}' for phase, n in counts.items())} pictures; {classes}{numbering}")
-    said = f"{_many(errors, 'error')}, {_many(warnings, 'warning')}" if result.problems else "Nothing to mend."
+    said = f"{_many(errors, 'error')}, {_many(warnings, 'warning')}" if errors or warnings else "Nothing to mend."
     tags.p(said, cls="verdict" + (" error" if errors else " warning" if warnings else ""))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from data.dataset_spec import FILE_NAME, DatasetSpec
 from data.image_files import image_size, read_label
-from datasets._check_findings import ERROR, WARNING, Facts, Problem, Scene
+from datasets._check_findings import ERROR, NOTE, WARNING, Facts, Problem, Scene
 from datasets._check_names import pair_files, phases_of, read_spec
 from datasets._check_pictures import examine, label_fault
 from datasets._work import add_jobs_flag, work
@@ -22,6 +22,7 @@ from datasets.relabel import half_way
 from util.errors import UserError, command_line, first_few
 
 SHOWN = 10  # lines a kind of problem on the terminal, unless --all
+SEVERITIES = (ERROR, WARNING, NOTE)
 SAMPLE = 200  # label maps that a quick check decodes
 
 
@@ -43,16 +44,21 @@ class Result:
 
     @property
     def status(self) -> int:
-        """0 clean, 1 with warnings, 2 with errors: the program's exit status."""
-        severities = {problem.severity for problem in self.problems}
-        return 2 if ERROR in severities else 1 if WARNING in severities else 0
+        """0 clean (notes are no faults), 1 with warnings, 2 with errors: the program's exit status."""
+        errors, warnings = self.counts()
+        return 2 if errors else 1 if warnings else 0
 
     def grouped(self) -> list[tuple[str, str, list[Problem]]]:
-        """(severity, kind, problems), errors first, each kind in the order it was found."""
+        """(severity, kind, problems): errors, warnings, notes, each kind in the order it was found."""
         groups: dict[tuple[str, str], list[Problem]] = {}
         for problem in self.problems:
             groups.setdefault((problem.severity, problem.kind), []).append(problem)
-        return [(*key, group) for key, group in sorted(groups.items(), key=lambda item: item[0][0] != ERROR)]
+        return [(*key, group) for key, group in sorted(groups.items(), key=lambda item: SEVERITIES.index(item[0][0]))]
+
+    def counts(self) -> tuple[int, int]:
+        """How many errors and warnings."""
+        severities = [problem.severity for problem in self.problems]
+        return severities.count(ERROR), severities.count(WARNING)
 
 
 def quick_check(dataroot, phase: str, label_nc: int | None = None, sample: int = SAMPLE) -> list[Problem]:
@@ -119,7 +125,7 @@ def _look_inside(result: Result, jobs: int) -> None:
     """Examine every scene, adding up what only all of them together tell."""
     pairs = result.spec.flip_pairs
     function = functools.partial(examine, label_nc=result.label_nc, flip_pairs=pairs, names=result.spec.labels)
-    modes, seen, sides = {}, {}, []
+    modes, seen, sides, scaled = {}, {}, [], {}
     for scene, facts, fault in work(function, result.scenes, jobs, "pictures"):
         if fault:
             raise UserError(fault)
@@ -129,6 +135,8 @@ def _look_inside(result: Result, jobs: int) -> None:
             sort = "grey" if facts.photo_mode in ("L", "LA", "1", "I;16", "I") else "colour"
             modes.setdefault(sort, []).append(scene)
             _twice(result, seen, scene, facts.digest)
+        for role, sizes in facts.scaled.items():
+            scaled.setdefault(role, []).append((scene.files[role], sizes))
         if any(facts.sides):
             sides.append((scene, facts.sides))
     if len(modes) == 2:
@@ -136,7 +144,7 @@ def _look_inside(result: Result, jobs: int) -> None:
         some = first_few([_photo(scene) for scene in modes[fewer]], 3)
         result.problems.append(Problem(WARNING, "grey and colour", f"{some}: in {fewer}, among {len(modes[other])} "
                                        f"photos in {other}; keep one sort"))
-    result.problems += _mirrored(sides)
+    result.problems += [*_mirrored(sides), *_of_other_size(result, scaled)]
 
 
 def _photo(scene: Scene) -> Path:
@@ -161,6 +169,18 @@ def _twice(result: Result, seen: dict, scene: Scene, digest: str) -> None:
                                        f"{_photo(first)}{apart}; remove one"))
 
 
+def _of_other_size(result: Result, scaled: dict) -> list[Problem]:
+    """Photos larger than their maps, as CelebAMask-HQ's are, and the like: a line for each kind of picture."""
+    lines = []
+    for role, found in scaled.items():
+        path, (size, main) = found[0]
+        total = sum(role in scene.files for scene in result.scenes)
+        what = {"img": "photos", "inst": "instance maps"}.get(role, "pictures")
+        lines.append(f"{result.root}: {len(found)} of {total} {what} are of another size than what they belong to, such as "
+                     "{}: {}x{} and {}x{}; pairs are brought to one size when they are loaded".format(path, *size, *main))
+    return [Problem(NOTE, "sizes differ", line) for line in lines]
+
+
 def _mirrored(sides) -> list[Problem]:
     """Pictures whose left and right classes all lie the other way round than in nearly all others."""
     if len(sides) < 10:
@@ -178,7 +198,8 @@ def _mirrored(sides) -> list[Problem]:
 def _compare_classes(result: Result) -> None:
     """Classes that no training map has, or that only test maps have."""
     def names(ids):
-        return first_few([f"{result.spec.name_of(i)} ({i})" for i in ids], 8)
+        named = len(result.spec.labels)
+        return first_few([f"{result.spec.name_of(i)} ({i})" if i < named else i for i in ids], 8)
 
     seen = {phase: set(counter) for phase, counter in result.pixels.items()}
     everywhere = set().union(*seen.values()) if seen else set()
@@ -201,6 +222,9 @@ def _compare_classes(result: Result) -> None:
 def print_result(result: Result, everything: bool) -> None:
     """The problems by kind, and what was looked at."""
     for severity, kind, problems in result.grouped():
+        if severity == NOTE:
+            print(*problems, sep="\n")
+            continue
         print(f"{severity}: {kind} ({len(problems)})")
         shown = problems if everything else problems[:SHOWN]
         for problem in shown:
@@ -208,16 +232,16 @@ def print_result(result: Result, everything: bool) -> None:
         if len(shown) < len(problems):
             print(f"  ... and {len(problems) - len(shown)} more (--all lists them)")
     counts = Counter(scene.phase for scene in result.scenes)
-    errors = sum(problem.severity == ERROR for problem in result.problems)
+    errors, warnings = result.counts()
     print(f"{result.root}: {', '.join(f'{n} {phase}' for phase, n in counts.items()) or 'no'} pictures, "
-          f"{errors} errors, {len(result.problems) - errors} warnings")
+          f"{errors} errors, {warnings} warnings")
 
 
 def flags() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m datasets.check", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Look at every file of a data root and say, by file, what training would trip over.\n"
-                    "Exit status: 0 clean, 1 with warnings, 2 with errors.",
+                    "Exit status: 0 clean (or with notes only), 1 with warnings, 2 with errors.",
         epilog="example:\n  python -m datasets.check datasets/faceOriginIm --report report.html")
     parser.add_argument("dataroot", metavar="DIR", help="the data root, which holds train_label and train_img")
     parser.add_argument("--label_nc", type=int, help=f"number of classes (default: what its {FILE_NAME} says)")

@@ -185,8 +185,8 @@ BROKEN = {
     "photo: twice": (lambda root: (root / "train_img/a.jpg").write_bytes((root / "test_img/d.jpg").read_bytes()), "warning",
                      "so one is tested on what it was trained on"),
     # sizes
-    "photo: twice the size": (put("train_img/a.jpg", bytes_of(Image.fromarray(PHOTO).resize((96, 96)), "JPEG")), "warning",
-                              "a.jpg: is 96x96, a.png in train_label 48x48; the label map is fitted to the photo"),
+    "photo: twice the size": (put("train_img/a.jpg", bytes_of(Image.fromarray(PHOTO).resize((96, 96)), "JPEG")), "note",
+                              "1 of 4 photos are of another size than what they belong to"),
     "photo: another shape": (put("train_img/a.jpg", bytes_of(PHOTO[:32], "JPEG")), "error",
                              "a.jpg: is 48x32, a.png in train_label 48x48; the two must show the same view"),
     "photo: turned, its map not": (lambda root: (put("train_img/a.jpg", turned("JPEG", PHOTO[:32]))(root),
@@ -313,6 +313,24 @@ def test_exit_status(root, spoil, status, capsys):
         BROKEN[spoil][0](root)
     assert check.main([str(root), "--jobs", "1"]) == status
     assert "3 train, 1 test pictures" in capsys.readouterr().out
+
+
+def test_photos_larger_than_their_maps_are_noted_in_one_line(root, capsys):
+    """As CelebAMask-HQ is: photos of 1024, maps of 512."""
+    for path in root.glob("*_img/*.jpg"):
+        Image.open(path).resize((96, 96)).save(path)
+    assert check.main([str(root), "--jobs", "1"]) == 0
+    note, total = capsys.readouterr().out.splitlines()
+    assert note.startswith(f"note: {root}: 4 of 4 photos are of another size") and "train_img/a.jpg: 96x96 and 48x48; " in note
+    assert total.endswith("0 errors, 0 warnings")
+
+
+def test_a_class_without_a_name_is_called_by_its_number_once(root):
+    (root / "dataset.json").unlink()
+    save(root / "test_label/d.png", with_label(19))
+    said = "\n".join(lines(root, 22))
+    assert "has 2 of 22 classes: 20, 21; is" in said and "has 19, which no training map has" in said
+    assert "(19)" not in said and "(20)" not in said
 
 
 def test_many_faults_of_a_kind_are_counted_and_listed_on_request(root, capsys):
