@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from data.cache import PreparedCache
-from data.image_files import image_size, list_images, read_image, read_label
+from data.image_files import image_size, list_images, read_image, read_label, refuse_other_view
 from data.pairing import near_misses, pair
 from data.transforms import Augmentation, Preprocess
 from util.errors import UserError, first_few
@@ -213,11 +213,8 @@ class AlignedDataset(torch.utils.data.Dataset):
 
     def _check_shape(self, key: str, role: str, size):
         """A partner may be larger or smaller than the label map, but not of another shape."""
-        path, other = self.files[role][key], image_size(self.files[role][key])
-        slack = max(1.0, 0.01 * max(size))
-        if abs(other[0] * size[1] / other[1] - size[0]) > slack:
-            raise UserError(f"{path}: is {other[0]}x{other[1]}, its {'label map' if self.lead == 'label' else 'photo'} "
-                            f"{self.files[self.lead][key]} {size[0]}x{size[1]}; the two must show the same view")
+        path, what = self.files[role][key], "label map" if self.lead == "label" else "photo"
+        refuse_other_view(path, image_size(path), f"{what} {self.files[self.lead][key]}", size)
 
     def _check_size(self, key: str, size):
         (width, height), step = self.preprocess.final(size), self.multiple

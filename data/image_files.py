@@ -27,6 +27,7 @@ _READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError
 _ROTATIONS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
               5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
               8: Image.Transpose.ROTATE_90}
+_WITH_ORIENTATION = ("exif", "XML:com.adobe.xmp", "xmp")  # what Pillow looks for an orientation in
 
 # Pillow's remarks about odd metadata and large pictures: what matters of them is refused below, in one line.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -109,9 +110,43 @@ def open_image(source, name=None) -> Image.Image:
     return image
 
 
-def load(image: Image.Image) -> None:
-    """Decode the pixels of what `open_image` gave. Raises UserError naming the file if they are broken."""
-    with _decoding(None, image.shown_name):
+@contextlib.contextmanager
+def _given(source, name):
+    """(a PIL picture of a path, a binary stream, a PIL picture or an array; what messages call it).
+
+    What was a PIL picture already stays open, as it is somebody else's.
+    """
+    if isinstance(source, Image.Image):
+        name = name or "picture"
+        _refuse_absurd(source.size, name)
+        yield source, name
+    elif _is_file(source):
+        with open_image(source, name) as image:
+            yield image, image.shown_name
+    else:
+        yield _of_array(np.asarray(source), name or "array"), name or "array"
+
+
+def _is_file(source) -> bool:
+    return isinstance(source, (str, bytes, os.PathLike)) or hasattr(source, "read")
+
+
+def _of_array(values: np.ndarray, name) -> Image.Image:
+    """A photo's array as the PIL picture that it would be saved from. Raises UserError for what is none."""
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    channels = values.shape[2] if values.ndim == 3 else 1
+    wanted = values.dtype == np.uint8 and channels in (1, 3, 4) or values.dtype == np.uint16 and channels == 1
+    if values.ndim not in (2, 3) or not values.size or not wanted:
+        raise UserError(f"{name}: is {values.dtype} of shape {values.shape}; give uint8 of shape (height, width, 3), or a "
+                        "PIL picture")
+    _refuse_absurd(values.shape[1::-1], name)
+    return Image.fromarray(values)
+
+
+def load(image: Image.Image, name=None) -> None:
+    """Decode the pixels of an opened picture. Raises UserError naming the file (or `name`) if they are broken."""
+    with _decoding(None, name or image.shown_name):
         image.load()
 
 
@@ -152,8 +187,7 @@ def orientation(image: Image.Image) -> int:
 
     TIFF says 1: Pillow turns those itself. Unreadable EXIF says 1, as every viewer does.
     """
-    if image.format == "TIFF" or not ("exif" in image.info or "XML:com.adobe.xmp" in image.info or
-                                      "xmp" in image.info):
+    if image.format == "TIFF" or not any(key in image.info for key in _WITH_ORIENTATION):
         return 1  # a PNG's getexif() would decode the whole picture to look for a later chunk
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -164,38 +198,56 @@ def orientation(image: Image.Image) -> int:
 
 def upright(image: Image.Image, turn: int) -> Image.Image:
     """The picture turned as its EXIF orientation says; only pixels move, whatever the mode."""
-    return image.transpose(_ROTATIONS[turn]) if turn in _ROTATIONS else image
+    if turn not in _ROTATIONS:
+        return image
+    image = image.transpose(_ROTATIONS[turn])
+    for key in _WITH_ORIENTATION:  # else whoever reads the result would turn it once more
+        image.info.pop(key, None)
+    return image
 
 
-def image_size(path) -> tuple[int, int]:
-    """(width, height) as the picture is seen, from its header. Raises UserError naming the file."""
-    with open_image(path) as image:
+def image_size(source, name=None) -> tuple[int, int]:
+    """(width, height) as the picture is seen, from its header; `source` as `read_image` takes it. Raises UserError."""
+    with _given(source, name) as (image, _):
         width, height = image.size
         return (height, width) if orientation(image) >= 5 else (width, height)
+
+
+def same_view(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether pictures of these (width, height) can show the same: one shape but for a pixel or 1 % of it, at any scale."""
+    return abs(other[0] * size[1] / other[1] - size[0]) <= max(1.0, 0.01 * max(size))
+
+
+def refuse_other_view(name, size, partner, partner_size) -> None:
+    """Raise UserError where a picture of `size` cannot show what its partner of `partner_size` shows."""
+    if not same_view(partner_size, size):
+        raise UserError(f"{name}: is {size[0]}x{size[1]}, its {partner} {partner_size[0]}x{partner_size[1]}; the two must "
+                        "show the same view")
 
 
 def read_image(source, channels: int = 3, draft_size: tuple[int, int] | None = None, name=None) -> Image.Image:
     """Read a photo as it is meant to be seen.
 
-    source: a path or a binary stream (then `name` is what messages call it).
+    source: a path, a binary stream, a PIL picture, or an array: uint8 (H, W), (H, W, 3) or (H, W, 4), uint16 (H, W).
+    name: what messages call it (default: the path).
     channels: 3 gives mode 'RGB'; 1 gives 'L', or for 16-bit greys 'F' with values 0..255 (in steps of 1/257), which
         Pillow resamples without losing the low bits.
-    draft_size: (width, height) that is enough; a JPEG may then come 2, 4 or 8 times smaller, never below that size.
+    draft_size: (width, height) that is enough; a JPEG file may then come 2, 4 or 8 times smaller, never below that size.
     Palettes become colours, EXIF orientation is applied, transparency is laid over white (as a page shows it).
     Colour with 16 bits a channel keeps its high byte. Raises UserError naming the file.
     """
-    with open_image(source, name) as image:
+    with _given(source, name) as (image, name):
         turn = orientation(image)
-        if draft_size is not None and image.format == "JPEG" and image.mode in ("L", "RGB"):
+        if draft_size is not None and image is not source and image.format == "JPEG" and image.mode in ("L", "RGB"):
             width, height = draft_size[::-1] if turn >= 5 else draft_size
             image.draft(None, (max(1, width), max(1, height)))
-        load(image)
-        return upright(_as_channels(image, channels), turn)
+        load(image, name)
+        return upright(_as_channels(image, channels, name), turn)
 
 
-def _as_channels(image: Image.Image, channels: int) -> Image.Image:
+def _as_channels(image: Image.Image, channels: int, name) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        grey = _deep_grey(image)
+        grey = _deep_grey(image, name)
         return grey if channels == 1 else _to_8bit(grey).convert("RGB")
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -205,9 +257,8 @@ def _as_channels(image: Image.Image, channels: int) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)  # which would copy it
 
 
-def _deep_grey(image: Image.Image) -> Image.Image:
+def _deep_grey(image: Image.Image, name) -> Image.Image:
     """A grey of more than 8 bits as mode 'F', 0..255."""
-    name = image.shown_name
     if image.mode == "F":
         raise UserError(f"{name}: holds floating-point values, whose range nobody states; save it as 8 or 16-bit PNG")
     values = np.asarray(image)
@@ -223,29 +274,47 @@ def _to_8bit(grey: Image.Image) -> Image.Image:
 def read_label(source, name=None) -> np.ndarray:
     """Read a map of class or instance ids: (H, W), uint8, or int32 where the file has more than 8 bits.
 
+    source: a path, a binary stream, a PIL picture, or an array: integers (H, W), or what a picture's array is.
+    name: what messages call it (default: the path).
     One channel as stored, whatever the bit depth; a palette file gives its indices; a colour file whose channels are
     all equal gives that one. Raises UserError naming the file for what holds no ids: JPEG (lossy: neighbouring ids
     blend at every border), colours, floating point, broken bytes.
     """
-    with open_image(source, name) as image:
-        name = image.shown_name
+    if not isinstance(source, Image.Image) and not _is_file(source):
+        return _ids_of_array(np.asarray(source), name or "array")
+    with _given(source, name) as (image, name):
         if image.format in ("JPEG", "MPO", "WEBP"):
             raise UserError(f"{name}: is a {image.format.replace('MPO', 'JPEG')} file, whose lossy compression changes "
                             "ids; make the label map again as PNG")
         turn, rawmode = orientation(image), _rawmode(image)
-        load(image)
+        load(image, name)
         ids = _stored_samples(_one_channel(image, rawmode, name), *rawmode)
         return _turn_array(ids, turn)
 
 
+def _ids_of_array(values: np.ndarray, name) -> np.ndarray:
+    """An array of ids as `read_label` gives them."""
+    if values.ndim == 3 and values.dtype == np.uint8:
+        return _one_channel(_of_array(values, name), ("", 0), name)
+    if values.ndim != 2 or values.dtype.kind not in "iub" or not values.size:
+        raise UserError(f"{name}: is {values.dtype} of shape {values.shape}; give whole ids of shape (height, width)")
+    _refuse_absurd(values.shape[::-1], name)
+    if values.dtype.kind != "b" and (values.min() < -2**31 or values.max() >= 2**31):
+        raise UserError(f"{name}: holds ids from {values.min()} to {values.max()}; give whole ids from 0 up")
+    return np.array(values, np.uint8 if values.dtype in (bool, np.uint8) else np.int32)
+
+
 def _rawmode(image: Image.Image) -> tuple[str, int]:
-    """How the samples lie in the file, and the largest value a PGM declares (else 0). Known before loading only."""
-    if not image.tile:
-        return "", 0
-    args = image.tile[0][3]
-    args = args if isinstance(args, tuple) else (args,)
-    declared = args[-1] if image.format == "PPM" and isinstance(args[-1], int) else 0
-    return str(args[0]), declared if image.tile[0][0].startswith("ppm") else 0
+    """How the samples lie in the file, and the largest value a PGM declares (else 0).
+
+    Known before loading only, so it is noted on the picture, which its owner may give once more.
+    """
+    if getattr(image, "tile", None):
+        args = image.tile[0][3]
+        args = args if isinstance(args, tuple) else (args,)
+        declared = args[-1] if image.format == "PPM" and isinstance(args[-1], int) else 0
+        image.stored_samples = str(args[0]), declared if image.tile[0][0].startswith("ppm") else 0
+    return getattr(image, "stored_samples", ("", 0))
 
 
 def _one_channel(image: Image.Image, rawmode, name) -> np.ndarray:
@@ -258,13 +327,16 @@ def _one_channel(image: Image.Image, rawmode, name) -> np.ndarray:
     values = np.asarray(image)
     if image.mode in ("LA", "PA", "La"):
         return values[..., 0].copy()
-    grey = image.mode in ("RGB", "RGBA", "RGBX") and "16" not in rawmode[0] and \
-        np.array_equal(values[..., 0], values[..., 1]) and np.array_equal(values[..., 0], values[..., 2])
+    grey = image.mode in ("RGB", "RGBA", "RGBX") and "16" not in rawmode[0] and _equal_channels(values)
     if not grey:
         depth = "16-bit " if "16" in rawmode[0] else ""
         raise UserError(f"{name}: is colour-coded ({depth}{image.mode}); save one channel of class ids as PNG "
                         "(0 to label_nc - 1)")
     return values[..., 0].copy()
+
+
+def _equal_channels(values: np.ndarray) -> bool:
+    return np.array_equal(values[..., 0], values[..., 1]) and np.array_equal(values[..., 0], values[..., 2])
 
 
 def _stored_samples(ids: np.ndarray, rawmode: str, declared: int) -> np.ndarray:

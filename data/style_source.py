@@ -8,7 +8,7 @@ import numpy as np
 
 from data.aligned_dataset import AlignedDataset
 from data.dataset_spec import DatasetSpec
-from data.image_files import image_size, list_images, read_image, read_label
+from data.image_files import image_size, list_images, read_image, read_label, refuse_other_view
 from data.pairing import Names, composed, strip_extension
 from data.transforms import Preprocess
 from util.errors import UserError, first_few
@@ -71,10 +71,8 @@ def _style_dataset(opt) -> AlignedDataset:
 def _read_pair(opt) -> dict:
     """--style_image and --style_label as a batch of one."""
     from models.models import model_class
-    size, photo_size = image_size(opt.style_label), image_size(opt.style_image)
-    if abs(photo_size[0] * size[1] / photo_size[1] - size[0]) > max(1.0, 0.01 * max(size)):
-        raise UserError(f"--style_image {opt.style_image}: is {photo_size[0]}x{photo_size[1]}, its label map "
-                        f"{opt.style_label} {size[0]}x{size[1]}; the two must show the same view")
+    size = image_size(opt.style_label)
+    refuse_other_view(f"--style_image {opt.style_image}", image_size(opt.style_image), f"label map {opt.style_label}", size)
     ids = read_label(opt.style_label)
     if ids.max() >= opt.label_nc or ids.min() < 0:
         wrong = np.unique(ids[(ids >= opt.label_nc) | (ids < 0)]).tolist()

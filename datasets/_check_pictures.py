@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data.image_files import image_size, open_image, orientation, read_image, read_label
+from data.image_files import image_size, open_image, orientation, read_image, read_label, same_view
 from datasets._check_findings import ERROR, WARNING, Facts, Scene
 from util.errors import UserError, first_few
 
@@ -158,7 +158,7 @@ def _compare_sizes(scene: Scene, sizes: dict, facts: Facts) -> None:
     for role, (w, h) in sizes.items():
         if (w, h) == (width, height):
             continue
-        if abs(w * height / h - width) <= max(1.0, 0.01 * max(width, height)):
+        if same_view((width, height), (w, h)):
             facts.scaled[role] = (w, h), (width, height)
         else:
             path = scene.files[role]

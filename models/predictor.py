@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from data.image_files import image_size, read_image, read_label, refuse_other_view
 from data.transforms import Draw, Preprocess
 from models.models import create_model
 from models.styles.styles import RANDOM
@@ -61,16 +62,17 @@ class Predictor:
         """Draw one picture, of the label map's own size.
 
         Args:
-            label: (H, W) class ids, as an integer array or a PIL picture of one channel. With label_nc 0 an RGB picture.
-            image: the photo of that map, as (H, W, 3) uint8 or PIL: regions take its features. Without one they are drawn,
-                as test.py draws them.
+            label: the class ids, as a path, a PIL picture or an integer array (H, W). With label_nc 0 a picture like `image`.
+            image: the photo of that map, as a path, a PIL picture or uint8 (H, W, 3): regions take its features. Without one
+                they are drawn, as test.py draws them. All are read as test.py reads files: the right way up and so on.
             style: {class name or id: style}, where a style is a number from the style sheet, "random", or a vector of
                 feat_num numbers; so what `encode` gives is a style, and {**encode(a), "hair": encode(b)["hair"]} mixes two.
             seed: what is drawn follows from it; None is --seed.
-            inst: (H, W) instance ids; without them the label map serves, as for faces.
+            inst: instance ids, given like the label map; without them it serves, as for faces.
 
         Raises:
-            UserError: ids outside the classes, shapes that do not fit, styles or features that there are not.
+            UserError: ids outside the classes, files that cannot be read, shapes that do not fit, styles or features that
+                there are not.
         """
         batch, size = self._batch(label, image, inst)
         if not self._takes_styles():
@@ -124,34 +126,42 @@ class Predictor:
             raise UserError(f"{where}: is {wanted!r}; give a style's number, 'random', or {self.opt.feat_num} finite numbers")
         return vector
 
-    # arrays and pictures in
+    # files, pictures and arrays in
 
     def _batch(self, label, image, inst=None):
         """(a batch of one, the label map's (width, height))."""
-        opt, source = self.opt, self._source(label)
-        ids = isinstance(source, np.ndarray)
-        size = source.shape[::-1] if ids else source.size
-        prepare, still = _Fitted(opt, self.model), Draw()
-        given = prepare.ids(source, size, still) if ids else prepare.image(source, size, still)
-        instances = given if ids else 0
+        opt, still, prepare = self.opt, Draw(), _Fitted(self.opt, self.model)
+        if opt.label_nc:
+            ids = self._ids(label)
+            size = ids.shape[::-1]
+            given = instances = prepare.ids(ids, size, still)
+        else:
+            size, instances = image_size(label, _named(label, "label")), 0
+            given = self._picture(label, "label", opt.input_nc, prepare, size)
         if inst is not None:
-            instances = prepare.ids(_whole(inst, "inst", size), size, still)
-        elif not ids and not getattr(opt, "no_instance", True):
+            instances = prepare.ids(_of_size(read_label(inst, _named(inst, "inst")), size), size, still)
+        elif not opt.label_nc and not getattr(opt, "no_instance", True):
             raise UserError("inst: these weights need instance ids beside the picture; give them as an array (height, width)")
-        photo = 0 if image is None else prepare.image(_picture(image, opt.output_nc, "image"), size, still)
+        photo = 0 if image is None else self._picture(image, "image", opt.output_nc, prepare, size)
         batch = {"label": given, "inst": instances, "image": photo, "feat": 0, "index": 0, "name": "", "path": ""}
         return {key: value[None] if torch.is_tensor(value) else [value] for key, value in batch.items()}, size
 
-    def _source(self, label):
-        """A label map as (H, W) uint8 or int32, or with label_nc 0 a picture."""
-        count = self.opt.label_nc
-        if not count:
-            return _picture(label, 1 if self.opt.input_nc == 1 else 3, "label")
-        ids = _whole(label, "label")
+    def _ids(self, label) -> np.ndarray:
+        """A label map as (H, W) uint8 or int32, its classes checked."""
+        where, count = _named(label, "label"), self.opt.label_nc
+        ids = read_label(label, where)
         if ids.min() < 0 or ids.max() >= count:
-            raise UserError(f"label: holds ids from {ids.min()} to {ids.max()}, but these weights know 0 to {count - 1}; mend "
-                            "the label map")
-        return ids.astype(np.uint8 if count <= 256 else np.int32)
+            raise UserError(f"{where}: holds ids from {ids.min()} to {ids.max()}, but these weights know 0 to {count - 1}; "
+                            "mend the label map")
+        return ids
+
+    @staticmethod
+    def _picture(source, what: str, channels: int, prepare: Preprocess, size) -> torch.Tensor:
+        """A picture of what the label map of `size` shows, as the networks see it."""
+        where = _named(source, what)
+        refuse_other_view(where, image_size(source, where), "label map", size)
+        image = read_image(source, 1 if channels == 1 else 3, prepare.scaled(size), where)
+        return prepare.image(image, size, Draw())
 
 
 class _Fitted(Preprocess):
@@ -167,24 +177,13 @@ class _Fitted(Preprocess):
         return tuple(max(self.least, round(side / self.multiple) * self.multiple) for side in super().scaled(size))
 
 
-def _whole(value, what, size=None) -> np.ndarray:
-    """Ids as (H, W) int32."""
-    ids = np.asarray(value)
-    if ids.ndim != 2 or not (np.issubdtype(ids.dtype, np.integer) or ids.dtype == bool) or not ids.size:
-        raise UserError(f"{what}: is {ids.dtype} of shape {ids.shape}; give whole ids of shape (height, width)")
-    if size is not None and ids.shape[::-1] != size:
-        raise UserError(f"{what}: is {ids.shape[1]}x{ids.shape[0]}, the label map {size[0]}x{size[1]}; they must be "
-                        "of one size")
-    return ids.astype(np.int32)
+def _named(source, what: str) -> str:
+    """What messages call an argument: with its path, where it is one."""
+    return f"{what} {source}" if isinstance(source, (str, Path)) else what
 
 
-def _picture(value, channels, what) -> Image.Image:
-    """An array or a PIL picture as PIL, 'RGB' or 'L'."""
-    if isinstance(value, Image.Image):
-        return value.convert("RGB" if channels == 3 else "L")
-    array = np.asarray(value)
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.ndim == 3 and array.shape[2] not in (1, 3):
-        raise UserError(f"{what}: is {array.dtype} of shape {array.shape}; give uint8 of shape (height, width, 3), or a "
-                        "PIL picture")
-    array = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    return Image.fromarray(array).convert("RGB" if channels == 3 else "L")
+def _of_size(inst: np.ndarray, size) -> np.ndarray:
+    if inst.shape[::-1] != size:
+        raise UserError(f"inst: is {inst.shape[1]}x{inst.shape[0]}, the label map {size[0]}x{size[1]}; they must be of one "
+                        "size")
+    return inst

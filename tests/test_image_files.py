@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.image_files import image_size, list_images, read_image, read_label
+from data.image_files import image_size, list_images, read_image, read_label, same_view
 from util.errors import UserError
 
 IDS = np.arange(12, dtype=np.uint8).reshape(3, 4)
@@ -85,6 +85,34 @@ def test_equal_channels_are_one_channel(tmp_path, mode):
     assert np.array_equal(read_label(saved(tmp_path / "a.png", Image.fromarray(IDS).convert(mode))), IDS)
 
 
+@pytest.mark.parametrize("image", [Image.fromarray(IDS), Image.fromarray(IDS.astype(np.int32)), Image.fromarray(IDS > 5),
+                                   Image.fromarray(IDS).convert("RGB"), Image.fromarray(IDS.astype(np.uint16))],
+                         ids=lambda image: image.mode)
+def test_pictures_and_arrays_hold_the_ids_that_their_file_holds(tmp_path, image):
+    wanted = read_label(saved(tmp_path / "a.tif", image))
+    for source in (image, np.asarray(image), Image.open(tmp_path / "a.tif")):
+        got = read_label(source)
+        assert np.array_equal(got, wanted) and got.dtype in (np.uint8, np.int32)
+    assert np.array_equal(read_label(IDS.astype(np.int64).tolist()), IDS)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_an_opened_picture_is_read_alike_each_time(tmp_path, bits):
+    ids = IDS & np.uint8((1 << bits) - 1)
+    with Image.open(saved(tmp_path / "a.png", ids, bits=bits)) as image:
+        assert all(np.array_equal(read_label(image), ids) for _ in range(2))
+        assert image.getpixel((0, 0)) == 0, "it is still open"
+
+
+@pytest.mark.parametrize("array, said", [(IDS.astype(float), "label: is float64"), (IDS[0], "label: is uint8 of shape"),
+                                         (np.zeros((0, 4), int), "label: is int"),
+                                         (IDS.astype(np.int64) << 40, "label: holds ids"),
+                                         (np.stack([IDS, IDS, IDS // 2], 2), "label: is colour-coded")])
+def test_arrays_that_hold_no_ids_are_refused(array, said):
+    with pytest.raises(UserError, match=said):
+        read_label(array, "label")
+
+
 # photos
 
 @pytest.mark.parametrize("turn", range(1, 9))
@@ -125,6 +153,53 @@ def test_16_bit_grey_keeps_its_low_bits_in_one_channel_and_its_brightness_in_thr
     assert one.mode == "F" and np.abs(np.asarray(one) * 257 - values).max() < 0.01
     three = np.asarray(read_image(path, 3))
     assert three.shape == (3, 4, 3) and np.abs(three[..., 0] - values / 257).max() <= 0.5
+
+
+def photo_files(folder):
+    """A photo in each of the ways that people have them."""
+    photo = np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8)
+    for turn in (3, 6):
+        exif = Image.Exif()
+        exif[274] = turn
+        yield saved(folder / f"turned{turn}.png", photo, exif=exif)
+        yield saved(folder / f"turned{turn}.jpg", photo, exif=exif)
+    yield saved(folder / "alpha.png", np.dstack([photo, photo[..., :1]]))
+    yield saved(folder / "grey and alpha.png", Image.fromarray(photo[..., :2].copy(), "LA"))
+    yield saved(folder / "deep.png", photo[..., 0].astype(np.uint16) * 257)
+    yield saved(folder / "palette.png", Image.fromarray(photo).quantize(9), transparency=0)
+    yield saved(folder / "print.jpg", Image.fromarray(photo).convert("CMYK"))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_are_seen_as_their_files_are(tmp_path, channels):
+    for path in photo_files(tmp_path):
+        wanted = np.asarray(read_image(path, channels))
+        loaded = Image.open(path)
+        loaded.load()
+        again = [] if path.stem == "deep" else [read_image(path)]  # whose low bits three channels cannot keep
+        for source in (str(path), Image.open(path), loaded, loaded.copy(), *again):
+            got = np.asarray(read_image(source, channels))
+            assert np.array_equal(got, wanted), path
+            assert image_size(source) == wanted.shape[1::-1]
+        assert loaded.getpixel((0, 0)) is not None, "it is still open"
+
+
+def test_arrays_are_seen_as_the_files_they_would_make(tmp_path):
+    random = np.random.default_rng(0)
+    for shape, dtype in (((5, 4, 3), np.uint8), ((5, 4, 4), np.uint8), ((5, 4), np.uint8), ((5, 4), np.uint16)):
+        array = random.integers(0, np.iinfo(dtype).max, shape, dtype=dtype)
+        wanted = np.asarray(read_image(saved(tmp_path / "a.png", array)))
+        assert np.array_equal(np.asarray(read_image(array)), wanted) and image_size(array) == (4, 5)
+    for array in (np.zeros((5, 4, 3)), np.zeros((5, 4, 2), np.uint8), np.zeros((5, 4, 3), np.uint16), np.zeros(5, np.uint8)):
+        with pytest.raises(UserError, match="photo: is .*give uint8"):
+            read_image(array, name="photo")
+
+
+@pytest.mark.parametrize("size, other, same", [((512, 512), (1024, 1024), True), ((100, 60), (50, 30), True),
+                                               ((101, 60), (50, 30), True), ((64, 64), (20, 64), False),
+                                               ((48, 32), (32, 48), False), ((178, 218), (356, 440), True)])
+def test_one_view_has_one_shape_at_any_scale(size, other, same):
+    assert same_view(size, other) == same
 
 
 def test_draft_is_never_smaller_than_asked_for(tmp_path):

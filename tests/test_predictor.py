@@ -48,6 +48,35 @@ def test_label_maps_come_in_any_form_and_size(predictor, face):
         assert isinstance(drawn, Image.Image) and drawn.size == size and drawn.mode == "RGB"
 
 
+def test_files_pictures_and_arrays_are_one(predictor, face, root, tmp_path):
+    label, photo = face
+    wanted = array(predictor(label, image=photo, inst=label))
+    exif = Image.Exif()
+    exif[274] = 6
+    turned = {"label": tmp_path / "label.png", "image": tmp_path / "image.png", "inst": tmp_path / "label.png"}
+    for path, values in ((turned["label"], label), (turned["image"], photo)):
+        Image.fromarray(values).transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
+    grey = Image.fromarray(label).convert("RGB")
+    for given in ({"label": root / "test_label" / "p00.png", "image": str(root / "test_img" / "p00.png"), "inst": grey},
+                  {"label": grey, "image": Image.fromarray(photo), "inst": np.asarray(grey)}, turned,
+                  {name: Image.open(path) for name, path in turned.items()}):
+        assert np.array_equal(array(predictor(**given)), wanted)
+    assert np.array_equal(predictor.encode(turned["image"], grey)["1"], predictor.encode(photo, label)["1"])
+
+
+def test_a_large_jpeg_is_read_as_test_py_reads_it(predictor, face, trained, tmp_path, monkeypatch):
+    label, photo = face
+    for folder, values, name in (("test_label", label, "a.png"), ("test_img", photo.repeat(4, 0).repeat(4, 1), "a.jpg")):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(values).save(tmp_path / folder / name)
+    drawn = {}
+    monkeypatch.setattr("util.result_page.save_image", lambda image, path: drawn.setdefault(path.split("/")[-1], image))
+    succeed(call("test", "--name", "faces", "--checkpoints_dir", trained, "--dataroot", tmp_path, "--gpu_ids", "-1",
+                 "--results_dir", tmp_path, "--use_encoded_image"))
+    got = predictor(tmp_path / "test_label" / "a.png", image=tmp_path / "test_img" / "a.jpg")
+    assert np.array_equal(np.asarray(got), drawn["a_synthesized_image.jpg"])
+
+
 def test_threads_draw_what_one_draws(predictor):
     random = np.random.default_rng(0)
     labels = [label_map(random, (32 + 4 * i, 32)) for i in range(6)]
@@ -81,6 +110,9 @@ def test_seed_and_random_choose(predictor, face):
 @pytest.mark.parametrize("arguments, said", [
     ({"label": np.full((8, 8), CLASSES)}, "label: holds ids"), ({"label": np.full((8, 8), -1)}, "label: holds ids"),
     ({"label": np.zeros((8, 8))}, "label: is float64"), ({"label": np.zeros((8, 8, 3), int)}, "label: is int"),
+    ({"label": "gone.png"}, "label gone.png: there is no such file"), ({"image": "gone.png"}, "image gone.png: there is no"),
+    ({"label": Image.new("RGB", (8, 8), "red")}, "label: is colour-coded"), ({"image": np.zeros((8, 3, 3), np.uint8)},
+                                                                             "image: is 3x8, its label map 8x8"),
     ({"image": np.zeros((8, 8, 3))}, "image: is float64"), ({"style": {"nosuch": 1}}, "nosuch"),
     ({"style": {"1": 99}}, "style '1': there is no such style"), ({"style": {"1": "red"}}, "style '1': is 'red'"),
     ({"style": {"1": [1.0, 2.0]}}, "style '1'"), ({"style": {"1": [1.0, 2.0, np.nan]}}, "style '1'"),
