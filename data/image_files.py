@@ -278,7 +278,8 @@ def read_label(source, name=None) -> np.ndarray:
     name: what messages call it (default: the path).
     One channel as stored, whatever the bit depth; a palette file gives its indices; a colour file whose channels are
     all equal gives that one. Raises UserError naming the file for what holds no ids: JPEG (lossy: neighbouring ids
-    blend at every border), colours, floating point, broken bytes.
+    blend at every border), colours, floating point, a palette of greys that are other numbers than their indices,
+    broken bytes.
     """
     if not isinstance(source, Image.Image) and not _is_file(source):
         return _ids_of_array(np.asarray(source), name or "array")
@@ -321,6 +322,8 @@ def _one_channel(image: Image.Image, rawmode, name) -> np.ndarray:
     """The ids of a loaded picture as an array of two dimensions."""
     if image.mode == "F":
         raise UserError(f"{name}: holds floating-point values; save one channel of whole class ids as PNG")
+    if image.mode in ("P", "PA"):
+        _refuse_grey_palette(image, name)
     if image.mode in ("1", "L", "P", "I") or image.mode.startswith("I;16"):
         values = np.array(image)
         return values.astype(np.uint8 if values.dtype in (bool, np.uint8) else np.int32)
@@ -337,6 +340,24 @@ def _one_channel(image: Image.Image, rawmode, name) -> np.ndarray:
 
 def _equal_channels(values: np.ndarray) -> bool:
     return np.array_equal(values[..., 0], values[..., 1]) and np.array_equal(values[..., 0], values[..., 2])
+
+
+def _refuse_grey_palette(image: Image.Image, name) -> None:
+    """A palette of colours shows classes; one of greys may be what a program made of a map whose ids were the greys.
+
+    Where a grey that occurs is another number than its index, nothing tells which of the two is the id.
+    """
+    palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    if not _equal_channels(palette):
+        return
+    used = np.unique(np.asarray(image).reshape(image.height, image.width, -1)[..., 0])
+    used = used[used < len(palette)]
+    other = used[palette[used, 0] != used]
+    if other.size:
+        index, grey = int(other[0]), int(palette[other[0], 0])
+        raise UserError(f"{name}: has a palette of greys, of which {len(other)} of {len(used)} in use differ from their "
+                        f"indices: where its pixels are {index} it shows grey {grey}, so the id may be {index} or {grey}; save "
+                        "the ids as PNG of one channel without a palette")
 
 
 def _stored_samples(ids: np.ndarray, rawmode: str, declared: int) -> np.ndarray:

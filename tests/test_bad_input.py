@@ -254,6 +254,13 @@ def _(spot):
     return spot.train()
 
 
+@case("grey palette", "p01.png: has a palette of greys.*PNG")
+def _(spot):
+    path = spot.data / "train_label" / "p01.png"
+    Image.open(path).quantize(CLASSES).save(path)
+    return spot.train()
+
+
 @case("photo of another shape", "train_img.*p01.png: is 64x32.*32x32")
 def _(spot):
     save(spot.data / "train_img" / "p01.png", np.zeros((SIDE, 2 * SIDE, 3), np.uint8))

@@ -154,6 +154,8 @@ BROKEN = {
                              "a.png: is colour-coded (CMYK)"),
     "label: floating point": (put("train_label/a.png", bytes_of(Image.fromarray(LABEL).convert("F"), "TIFF")), "error",
                               "a.png: holds floating-point values"),
+    "label: a palette of greys": (put("train_label/a.png", bytes_of(Image.fromarray(LABEL).quantize(19))), "error",
+                                  "a.png: has a palette of greys, of which"),
     # ids out of range
     "label: one too many": (put("train_label/a.png", bytes_of(with_label(19))), "error",
                             "a.png: holds label 19 in 12.5% of it, but label_nc 19 allows 0 to 18; ids count from 0"),
@@ -198,6 +200,9 @@ BROKEN = {
     # instance maps
     "instance: several classes": (lambda root: [save(root / f"train_inst/{n}.png", LABEL // (20 if n == "a" else 1) + 30)
                                                 for n in "abc"], "warning", "a.png: in 100.0% of it the instances lie on"),
+    "instance: a palette of greys": (lambda root: [
+        save(root / f"train_inst/{n}.png", Image.fromarray(LABEL).quantize(19) if n == "a" else LABEL) for n in "abc"],
+        "error", "train_inst/a.png: has a palette of greys"),
     "instance: jpeg": (lambda root: [save(root / f"train_inst/{n}.{'jpg' if n == 'a' else 'png'}", LABEL)
                                      for n in "abc"], "error", "train_inst/a.jpg: is a JPEG file"),
     "instance: another shape": (lambda root: [save(root / f"train_inst/{n}.png", LABEL[:40 if n == "a" else 48])

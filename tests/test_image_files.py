@@ -65,6 +65,46 @@ def test_palette_gives_indices_not_colours(tmp_path):
     assert got.dtype == np.uint8 and np.array_equal(got, IDS)
 
 
+def paletted(path, indices, colours, **options):
+    image = Image.fromarray(np.asarray(indices, np.uint8))
+    image.putpalette(np.asarray(colours, np.uint8).ravel().tolist())
+    return saved(path, image, **options)
+
+
+GREYS = np.repeat(np.arange(256)[:, None], 3, 1)
+PALETTES = {  # name: (indices, colours, a word of the refusal or None)
+    "a ramp": (IDS, GREYS, None),
+    "a ramp as far as it is used": (IDS, [*GREYS[:12], *GREYS[:9]], None),
+    "greys of other numbers": (IDS, GREYS[::-1], "where its pixels are 0 it shows grey 255, so the id may be 0 or 255"),
+    "one grey of another number": (IDS, [*GREYS[:11], *GREYS[200:]], "1 of 12 in use"),
+    "black and white": (IDS > 5, [[0, 0, 0], [255, 255, 255]], "may be 1 or 255"),
+    "a single grey": (IDS * 0, GREYS[13:14], "may be 0 or 13"),
+    "a single black": (IDS * 0, GREYS[:1], None),
+    "a single colour": (IDS * 0, [[9, 0, 0]], None),
+    "the greys of a palette of colours": (IDS % 2, [[70, 70, 70], [153, 153, 153], [190, 153, 153]], None),
+    "greys that no pixel has": (IDS % 2, [[0, 0, 0], [1, 1, 1], [40, 40, 40]], None),
+}
+
+
+@pytest.mark.parametrize("transparent", [False, True])
+@pytest.mark.parametrize("name", PALETTES)
+def test_a_palette_of_greys_is_read_where_greys_and_indices_agree(tmp_path, name, transparent):
+    indices, colours, said = PALETTES[name]
+    path = paletted(tmp_path / "a.png", indices, colours, **({"transparency": 0} if transparent else {}))
+    for source in (path, Image.open(path), Image.open(path).convert("PA") if transparent else Image.open(path)):
+        if said is None:
+            assert np.array_equal(read_label(source), indices)
+            continue
+        with pytest.raises(UserError, match=said):
+            read_label(source)
+
+
+def test_grey_ids_that_a_tool_keeps_as_a_palette_are_refused(tmp_path):
+    path = saved(tmp_path / "a.png", Image.fromarray(IDS * 3).quantize(12))
+    with pytest.raises(UserError, match="a.png: has a palette of greys.*PNG of one channel"):
+        read_label(path)
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
 def test_16_bit_ids_keep_every_bit(tmp_path, name):
     ids = (np.arange(12).reshape(3, 4) * 5461).astype(np.uint16)

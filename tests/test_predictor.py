@@ -113,6 +113,7 @@ def test_seed_and_random_choose(predictor, face):
     ({"label": "gone.png"}, "label gone.png: there is no such file"), ({"image": "gone.png"}, "image gone.png: there is no"),
     ({"label": Image.new("RGB", (8, 8), "red")}, "label: is colour-coded"), ({"image": np.zeros((8, 3, 3), np.uint8)},
                                                                              "image: is 3x8, its label map 8x8"),
+    ({"label": Image.fromarray(np.full((8, 8), 2, np.uint8)).quantize(1)}, "label: has a palette of greys"),
     ({"image": np.zeros((8, 8, 3))}, "image: is float64"), ({"style": {"nosuch": 1}}, "nosuch"),
     ({"style": {"1": 99}}, "style '1': there is no such style"), ({"style": {"1": "red"}}, "style '1': is 'red'"),
     ({"style": {"1": [1.0, 2.0]}}, "style '1'"), ({"style": {"1": [1.0, 2.0, np.nan]}}, "style '1'"),
