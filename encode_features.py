@@ -12,6 +12,7 @@ from util import distributed
 from util.device import device_of
 from util.errors import UserError, command_line
 from util.progress import Progress
+from util.run_files import RunFiles
 from util.safe_pickle import save_dict
 
 AT_ONCE = 16  # pictures, where --batchSize says nothing
@@ -34,6 +35,8 @@ def main():
         table.extend(other)
     for note in dict.fromkeys(note for _, notes in shares for note in notes):
         print(note)
+    sheet = RunFiles(folder / "styles")
+    sheet.clear()  # that of earlier styles
     save_dict(folder / "features.npy", table.as_dict())
     path = folder / f"features_clustered_{opt.n_clusters:03d}.npy"
     book = StyleBook.find(table, path.name, opt.n_clusters, opt.seed, opt.spec.name_of, gaussians=opt.use_vae)
@@ -44,7 +47,9 @@ def main():
     centres = book.centres()
     print(f"{len(table.names)} pictures encoded: {sum(map(len, centres.values()))} styles of {len(centres)} classes in {path}")
     if not opt.no_style_sheet:
-        show(model, loader.dataset, table, book, folder)
+        show(model, loader.dataset, table, book, sheet)
+    if strangers := sheet.strangers():
+        print(strangers)
     return 0
 
 
@@ -59,7 +64,7 @@ def encode(opt, loader, model) -> FeatureTable:
     return table
 
 
-def show(model, dataset, table, book, folder):
+def show(model, dataset, table, book, files):
     """Draw the style sheet, where the generator is at hand; encoding itself does not need one."""
     try:
         if not model.load_generator():
@@ -68,7 +73,7 @@ def show(model, dataset, table, book, folder):
     except UserError as error:
         print(f"No style sheet: {error}")
         return
-    print(f"Style sheet: {draw_sheet(model, dataset, table, book, folder / 'styles')}")
+    print(f"Style sheet: {draw_sheet(model, dataset, table, book, files)}")
 
 
 if __name__ == "__main__":

@@ -27,10 +27,13 @@ def main():
     folder = Path(opt.results_dir) / opt.name / f"{opt.phase}_{opt.which_epoch}"
     title = f"Experiment = {opt.name}, Phase = {opt.phase}, Epoch = {opt.which_epoch}"
     with ResultPage(folder, title, width=opt.display_winsize) as page:
+        if distributed.is_main():
+            page.files.clear()
+        distributed.barrier()  # before any of the processes writes there
         page.follow(loader.names_before())
         shares = distributed.gather(draw(opt, loader, predictor, page))
         if distributed.is_main():
-            finish(opt, loader, page, folder, shares)
+            finish(opt, loader, page, shares)
     print(f"Page: {folder / 'index.html'}")
     return 0
 
@@ -53,7 +56,7 @@ def draw(opt, loader, predictor, page):
     return page.finished_rows(), metrics, classes, model.notes
 
 
-def finish(opt, loader, page, folder, shares):
+def finish(opt, loader, page, shares):
     """Write the page and metrics.json from the shares of all processes, the first of which is this one's."""
     (_, metrics, classes, notes), *others = shares
     for rows, figures, shown, more in others:
@@ -73,10 +76,13 @@ def finish(opt, loader, page, folder, shares):
         page.set_legend(legend_entries(list(classes), opt.label_nc, opt.spec.labels, opt.spec.colors))
     if metrics and metrics.summary()["pictures"]:
         page.set_metrics(metrics.summary())
-        metrics.write(folder / "metrics.json")
+        with page.files.writing("metrics.json") as path:
+            metrics.write(path)
         summary = metrics.summary()
         print(", ".join(f"{key} {value:.3f}" for key, value in summary.items() if isinstance(value, float)))
     page.save()
+    if strangers := page.files.strangers():
+        print(strangers)
 
 
 def stopped_early(opt, drawn, available) -> str:

@@ -87,6 +87,7 @@ def runs(tmp_path_factory, data):
                 ["train", *flags(two, "pool", good, "--pool_size", "2", "--niter", "1")],
                 ["encode_features", *where(two, "drawn", good)],
                 ["test", *where(two, "drawn", good), *results],
+                ["test", *where(two, "drawn", good), *results, "--phase", "train", "--how_many", "4"],  # both draw two
                 ["test", *where(two, "drawn", good), *results, "--phase", "train", "--how_many", "1"],
                 ["precompute_feature_maps", *where(two, "drawn", shutil.copytree(good, folder / "maps"))]]
     (folder / "commands.json").write_text(json.dumps(commands))
@@ -122,7 +123,7 @@ def test_two_processes_go_on_where_one_stopped_within_an_epoch(runs):
 def test_a_fault_in_one_share_stops_both_and_what_was_learnt_is_saved(runs):
     fault = [told[4] for told in runs.told]
     assert "is broken or cut short" in fault[0] and fault[1] == "told by the first process"
-    assert [told[:4] + told[5:] for told in runs.told] == [[None] * 10] * 2
+    assert [told[:4] + told[5:] for told in runs.told] == [[None] * 11] * 2
 
 
 def test_two_processes_go_on_with_the_noise_they_would_have_had(runs):
@@ -156,7 +157,7 @@ def test_pages_are_those_of_one_process(runs, data, more):
     succeed(call("test", *where(runs.folder / "copy", "drawn", data[0]), *more, "--results_dir", runs.folder / "again"))
     page = f"{'train' if more else 'test'}_latest"
     one, two = (tree(runs.folder / results / "drawn" / page) for results in ("again", "results"))
-    assert one == two and len(one) == 3 * (1 if more else 5) + 2
+    assert one == two and len(one) == 3 * (1 if more else 5) + 3
     assert more or "images/a_b-2_synthesized_image.jpg" in one
 
 

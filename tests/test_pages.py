@@ -1,4 +1,5 @@
 """Pages, logs and curves: what people look at is there, whole, and cannot be turned against them."""
+import json
 import re
 import sys
 from html.parser import HTMLParser
@@ -15,6 +16,7 @@ from util.html import HTML
 from util.plots import moving_mean, plot_losses, thin
 from util.progress import Progress
 from util.result_page import ResultPage, remark_of
+from util.run_files import RunFiles
 from util.visualizer import Visualizer
 
 PICTURE = np.full((6, 8, 3), 128, np.uint8)
@@ -67,6 +69,61 @@ def test_hostile_names_stay_text_and_stay_inside(tmp_path):
     for text in [*HOSTILE, "<b>title</b>", "<i>note</i>", "</li><script>"]:
         assert text in read.text
     assert [p.name for p in tmp_path.iterdir()] == ["web"]
+
+
+def files_in(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def write_page(folder, names, save=True):
+    with ResultPage(folder, "t") as page:
+        page.files.clear()
+        for name in names:
+            page.add_row(name, {"real_image": PICTURE})
+        if save:
+            page.save()
+        return page.files.strangers()
+
+
+def test_a_page_removes_what_an_earlier_one_wrote_and_nothing_else(tmp_path):
+    write_page(tmp_path, ["a", "b", "c"])
+    kept = {"images/mine.jpg": b"x", "notes.txt": b"x", "images/b_real_image.jpg": b"x", "images/c_real_image.txt": b"x"}
+    for name, content in kept.items():  # b's picture is no longer the one that was written
+        (tmp_path / name).write_bytes(content)
+    said = write_page(tmp_path, ["a"])
+    assert files_in(tmp_path) == sorted(["images/a_real_image.jpg", "index.html", "page_files.json", *kept])
+    assert all((tmp_path / name).read_bytes() == content for name, content in kept.items())
+    assert all((name in said) == name.startswith("images/") for name in kept) and "\n" not in said
+    assert "a_real_image" not in said
+
+
+def test_what_a_killed_run_wrote_is_known(tmp_path):
+    write_page(tmp_path, ["a", "b"], save=False)
+    (tmp_path / "images" / ".writing-0-77-3.jpg").write_bytes(b"half")
+    with open(tmp_path / ".written-1.jsonl", "w") as stream:  # another process, killed between recording and writing
+        stream.write('["images/c_real_image.jpg", null]\n["images/d_re')
+    assert len(files_in(tmp_path)) == 5
+    assert not write_page(tmp_path, ["e"])
+    assert files_in(tmp_path) == ["images/e_real_image.jpg", "index.html", "page_files.json"]
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "images/../../out.txt", "/out.txt", "images/sub/in.txt", "sub/in.txt", ".", ""])
+def test_a_list_from_elsewhere_reaches_no_further_than_the_folder(tmp_path, name):
+    for file in ("out.txt", "web/images/sub/in.txt", "web/sub/in.txt"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("mine")
+    names = [name, str(tmp_path / "out.txt")]
+    (tmp_path / "web" / "page_files.json").write_text(json.dumps({"files": dict.fromkeys(names, 4)}))
+    (tmp_path / "web" / ".written-0.jsonl").write_text("".join(json.dumps([n, None]) + "\n" for n in names))
+    RunFiles(tmp_path / "web").clear()
+    assert files_in(tmp_path) == ["out.txt", "web/images/sub/in.txt", "web/sub/in.txt"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": [1]}', '{"files": {"a": "x"}}', "\u00ff"])
+def test_a_file_of_the_lists_name_that_is_none_stays_until_a_page_is_written(tmp_path, text):
+    (tmp_path / "page_files.json").write_text(text, encoding="latin-1")
+    RunFiles(tmp_path).clear()
+    assert (tmp_path / "page_files.json").is_file()
 
 
 def test_pictures_are_lazy_described_and_do_not_jump(tmp_path):

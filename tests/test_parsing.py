@@ -269,13 +269,16 @@ def test_photos_alone_are_parsed(parser, faces, tmp_path):
     for path in (faces / "test_img").iterdir():
         save(tmp_path / "test_img" / path.name, np.zeros((40, 52, 3), np.uint8))
     save(tmp_path / "test_label" / "f1.png", np.zeros((40, 52), np.uint8))
-    succeed(call("test", *SMALL, "--name", "p", "--checkpoints_dir", parser, "--dataroot", tmp_path, "--results_dir",
-                 tmp_path / "r", "--batchSize", "1"))
+    argv = [*SMALL, "--name", "p", "--checkpoints_dir", parser, "--dataroot", tmp_path, "--results_dir", tmp_path / "r"]
+    succeed(call("test", *argv, "--batchSize", "1"))
     folder = tmp_path / "r" / "p" / "test_latest"
     names = {p.name for p in (folder / "images").iterdir()}
     assert len(names) == 10 and "f1_real_label.jpg" in names, "truth is shown where there is one"
     assert json.loads((folder / "metrics.json").read_text())["pictures"] == 1
     assert any(name in (folder / "index.html").read_text() for name in face_spec().labels), "the training's names serve"
+    shutil.rmtree(tmp_path / "test_label")
+    succeed(call("test", *argv, "--how_many", "2"))
+    assert len(list((folder / "images").iterdir())) == 6 and not (folder / "metrics.json").exists(), "nothing of the run before"
 
 
 def test_data_of_another_numbering_is_refused(parser, faces, tmp_path):

@@ -28,6 +28,7 @@ from tests.conftest import (
     write_root,
 )
 from util.checkpoint import read_tensors
+from util.visualizer import Visualizer
 
 LINE = re.compile(r"^\(epoch: (\d+), iters: (\d+), time: [\d.]+[^)]*\) (.*)$", re.M)
 EXACT = ["--use_dropout", "--pool_size", "2", "--label_feat", "--resize_or_crop", "resize_and_crop", "--fineSize", "16"]
@@ -140,6 +141,59 @@ def test_padding_is_cut_off_what_is_written_and_scored(drawn, tmp_path):
 def test_phase_and_results_dir_name_the_folder(drawn):
     page, _ = drawn("--phase", "train", "--how_many", "1")
     assert page.name == "train_latest" and list(pictures(page)) == ["p00_synthesized_image.jpg"]
+
+
+def entries(page):
+    """What lies in a page's folder: (beside it, its pictures by 'name_what')."""
+    shown, there = re.findall(r'src="images/([^"]+)"', (page / "index.html").read_text()), list((page / "images").iterdir())
+    assert sorted(shown) == sorted(p.name for p in there)
+    return {p.name for p in page.iterdir()} - {"index.html", "images", "page_files.json"}, {p.stem for p in there}
+
+
+def test_a_page_its_figures_and_its_pictures_are_one_runs(trained, root, tmp_path, monkeypatch):
+    data = shutil.copytree(root, tmp_path / "data")
+    page = tmp_path / "results" / "faces" / "test_latest"
+    names = {f"p{i:02d}_{what}" for i in range(3) for what in ("input_label", "synthesized_image", "real_image")}
+
+    def draw(*more):
+        return call("test", "--name", "faces", "--checkpoints_dir", trained, "--dataroot", data, "--gpu_ids", "-1",
+                    "--nThreads", "0", "--results_dir", tmp_path / "results", *more)
+    succeed(draw())
+    assert entries(page) == ({"metrics.json"}, names)
+    succeed(draw("--style_root", data))  # which has nothing to be compared with
+    assert entries(page) == (set(), names | {f"p{i:02d}_style_image" for i in range(3)})
+    succeed(draw())
+
+    def one_then_stop(*args, save_images=Visualizer.save_images):
+        if any((page / "images").iterdir()):
+            raise KeyboardInterrupt
+        save_images(*args)
+        args[1].finished_rows()
+    with monkeypatch.context() as patch:
+        patch.setattr(Visualizer, "save_images", one_then_stop)
+        assert draw().status == 130
+    assert not (page / "index.html").exists() and not (page / "metrics.json").exists()
+    assert len(list((page / "images").iterdir())) == 3, "of the interrupted run alone"
+
+    shutil.rmtree(data / "test_img")
+    (data / "test_label" / "p02.png").unlink()
+    (page / "images" / "mine.jpg").write_bytes(b"x")
+    assert "images/mine.jpg" in succeed(draw()).out.splitlines()[-2]
+    (page / "images" / "mine.jpg").unlink()
+    assert entries(page) == (set(), {f"p{i:02d}_{what}" for i in range(2) for what in ("input_label", "synthesized_image")})
+
+
+def test_a_new_style_sheet_takes_the_place_of_the_old_one_and_of_nothing_else(trained, root, tmp_path):
+    shutil.copytree(trained / "faces", tmp_path / "faces")
+    sheet = tmp_path / "faces" / "styles"
+    before = {p.name for p in (sheet / "images").iterdir()}
+    (sheet / "images" / "mine.jpg").write_bytes(b"x")
+    where = ["--name", "faces", "--checkpoints_dir", tmp_path, "--dataroot", root, "--gpu_ids", "-1", "--nThreads", "0"]
+    assert "images/mine.jpg" in succeed(call("encode_features", *where, "--n_clusters", "2")).out
+    after = {p.name for p in (sheet / "images").iterdir()}
+    assert "mine.jpg" in after and len(after) < len(before) and after - {"mine.jpg"} < before
+    succeed(call("encode_features", *where, "--no_style_sheet"))
+    assert [p.name for p in sheet.rglob("*") if p.is_file()] == ["mine.jpg"], "that of other styles is gone"
 
 
 def test_half_precision_draws_nearly_the_same(drawn):

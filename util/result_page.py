@@ -1,11 +1,11 @@
 """The page of a test run: what was drawn, picture by picture, beside what it was drawn from."""
 from __future__ import annotations
 
-import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 from util.html import HTML, readable
+from util.run_files import RunFiles
 from util.util import UniqueStems, safe_stem, save_image
 
 _WRITERS = 2
@@ -22,7 +22,7 @@ _REMARKS = (("ssim", "SSIM {}"), ("region_color_error", "colour error {}"), ("ps
 class ResultPage:
     """Rows of pictures, written by threads beside the drawing; `save()` waits for them and writes the page.
 
-    Use it as a context manager, or call `close()`, to end the threads.
+    Use it as a context manager, or call `close()`, to end the threads. files: the record of what this run writes there.
     """
 
     def __init__(self, web_dir, title, legend=None, width=512):
@@ -32,6 +32,7 @@ class ResultPage:
             legend: [(class name, (r, g, b)), ...] or None.      width: of each picture at most, in CSS pixels.
         """
         self._html = HTML(web_dir, title)
+        self.files = RunFiles(web_dir)
         self._legend, self._width = legend, width
         self._rows: list[tuple] = []
         self._notes: list[str] = []
@@ -58,11 +59,14 @@ class ResultPage:
         for label, image in visuals.items():
             file_name = f"{stem}_{safe_stem(label)}.jpg"
             pictures.append((file_name, str(label).replace("_", " "), (image.shape[1], image.shape[0])))
-            path = os.path.join(self._html.get_image_dir(), file_name)
-            self._pending.append(self._pool.submit(save_image, image, path))
+            self._pending.append(self._pool.submit(self._write, image, f"images/{file_name}"))
         self._rows.append((str(name), pictures, remark))
         self._collect(_MOST_PENDING)
         return stem
+
+    def _write(self, image, name):
+        with self.files.writing(name) as path:
+            save_image(image, path)
 
     def follow(self, names):
         """Leave to the pictures of these names, which come earlier and which others write, the stems they get."""
@@ -92,7 +96,10 @@ class ResultPage:
         self._metrics = summary
 
     def save(self):
-        """Wait for the pictures and write index.html. Raises UserError naming a file that cannot be written."""
+        """Wait for the pictures and write index.html and the list of the page's files.
+
+        Raises UserError naming a file that cannot be written.
+        """
         self._collect(0)
         page = HTML(self._html.web_dir, self._html.title)
         for text in self._notes:
@@ -106,7 +113,9 @@ class ResultPage:
             page.add_images(files, texts, files, self._width, sizes=sizes, heading=name, remark=remark)
         if not self._rows:
             page.add_paragraph("No pictures.")
-        page.save()
+        with self.files.writing("index.html"):
+            page.save()
+        self.files.finish(f"images/{file}" for _, pictures, _ in self._rows for file, _, _ in pictures)
 
     def close(self):
         """Wait for the pictures and end the threads. Raises UserError as `save` does."""

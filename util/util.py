@@ -17,6 +17,7 @@ from util.errors import UserError
 
 _PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 _LONGEST_STEM = 180  # bytes; file systems stop at 255, and `_synthesized_image.jpg` and the like come after
+PARTIAL = re.compile(r"\.writing-\d+-\d+-\d+(\.\w+)?")  # what `atomic_path` calls a file until it is whole
 _counter = itertools.count()
 # Ids 0-33 of Cityscapes and last its licence plate (-1): https://www.cityscapes-dataset.com
 _CITYSCAPES = (

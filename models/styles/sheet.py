@@ -1,7 +1,6 @@
 """The style sheet: each class's styles, drawn on one face, with the number to ask for them by."""
 from __future__ import annotations
 
-import shutil
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from models.styles.book import ClassStyles, StyleBook
 from models.styles.clusters import FeatureTable
 from util.html import HTML
 from util.progress import Progress
+from util.run_files import RunFiles
 from util.util import safe_stem, save_image, tensor2im, tensor2label
 
 _LARGEST = {"small": 256, "large": 128, "cuda": 512}  # longer side of the drawings, so that 200 take a minute or two
@@ -25,18 +25,15 @@ _CLOSEUP = 0.35  # a region smaller than this share of the side is shown close u
 _SMALLEST_CLOSEUP = 96  # pixels; smaller ones are enlarged
 
 
-def draw_sheet(model, dataset, table: FeatureTable, book: StyleBook, folder) -> Path:
+def draw_sheet(model, dataset, table: FeatureTable, book: StyleBook, files: RunFiles) -> Path:
     """Draw every style of a book on a label map that shows its class, and write the page.
 
     model: has `restyle(batch, changes, at_once)`, `class_map(batch)` and a generator. dataset: its items in the order of the
-        table's pictures.
+        table's pictures. files: the record of the folder that the page goes to.
     The reference is the picture that shows most classes; a class that it lacks is drawn on the picture where it is largest.
-    Returns the page's path; pictures of an earlier sheet are removed. Raises UserError where files cannot be written.
+    Returns the page's path. Raises UserError where files cannot be written.
     """
-    folder = Path(folder)
-    if (folder / "images").is_dir():
-        shutil.rmtree(folder / "images")
-    sheet = _Sheet(model, dataset, folder)
+    sheet = _Sheet(model, dataset, files)
     reference = _reference(table, book)
     sheet.head(reference, table.names[reference], book)
     rows = [(found, reference if reference in table.pictures(found.label) else _shows_best(table, found.label))
@@ -46,8 +43,8 @@ def draw_sheet(model, dataset, table: FeatureTable, book: StyleBook, folder) -> 
         for found, picture in rows:
             sheet.row(found, picture, islice(drawings[picture], len(found.centres)))
             progress.update(len(found.centres))
-    sheet.page.save()
-    return folder / "index.html"
+    sheet.save()
+    return files.folder / "index.html"
 
 
 def _reference(table: FeatureTable, book: StyleBook) -> int:
@@ -66,9 +63,9 @@ def _shows_best(table: FeatureTable, label: int) -> int:
 class _Sheet:
     """The page as it grows."""
 
-    def __init__(self, model, dataset, folder):
-        self.model, self.dataset = model, dataset
-        self.page = HTML(folder, "Styles")
+    def __init__(self, model, dataset, files):
+        self.model, self.dataset, self.files = model, dataset, files
+        self.page = HTML(files.folder, "Styles")
         self.batches: dict[int, dict] = {}
 
     def head(self, picture: int, name: str, book: StyleBook) -> None:
@@ -109,10 +106,17 @@ class _Sheet:
             self._add(f"{found.label:02d}_{found.name}", part, found.name if not start else "", remark if not start else None,
                       first=start)
 
+    def save(self) -> None:
+        """Write the page, and the list of its files."""
+        with self.files.writing("index.html"):
+            self.page.save()
+        self.files.finish()
+
     def _add(self, stem, shown, heading, remark=None, width=192, first=0):
         files = [f"{safe_stem(stem)}_{first + i:03d}.jpg" for i in range(len(shown))]
         for file_name, image in zip(files, shown.values()):
-            save_image(np.ascontiguousarray(image), str(Path(self.page.get_image_dir()) / file_name))
+            with self.files.writing(f"images/{file_name}") as path:
+                save_image(np.ascontiguousarray(image), path)
         self.page.add_images(files, list(shown), files, width, heading=heading, remark=remark)
 
     def _batch(self, picture: int) -> dict:

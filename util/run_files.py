@@ -1,0 +1,115 @@
+"""Which files of a page's folder are whose: each run records its own, and the next one removes those and no others.
+
+While a run writes, each of its processes adds to a journal, so that what a killed run wrote is known, too. A finished page
+has one list instead, page_files.json: {"files": {name: size in bytes}}.
+"""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from util.errors import UserError, first_few
+from util.util import PARTIAL, write_text
+
+LIST = "page_files.json"
+_JOURNAL = ".written-{}.jsonl"  # by process; a line is [name, size], the size null until the file is there
+_SHARED_NAMES = ("index.html", "metrics.json")  # what an earlier run's is easily taken for this one's, beside pictures
+
+
+class RunFiles:
+    """What one run writes in `folder` and in its `images/`. Names are relative to it, with '/'. Threads may share one."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self._names: set[str] = set()
+
+    def clear(self) -> None:
+        """Remove what earlier runs recorded here, and what they left half-written.
+
+        A file stays where it is not of the size that its run recorded: somebody has put another there. Of several
+        processes one does this, before any of them writes. Raises UserError naming a file that cannot be removed.
+        """
+        for name, sizes in self._recorded().items():
+            path = self.folder / name
+            if path.is_file() and not path.is_symlink() and (None in sizes or path.stat().st_size in sizes):
+                _remove(path)
+        for path in [*self.folder.glob(".writing-*"), *self.folder.glob("images/.writing-*")]:
+            if PARTIAL.fullmatch(path.name):
+                _remove(path)
+        self._forget_journals()
+        if self._read_list():
+            _remove(self.folder / LIST)
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Around the lines that write a file: gives its path, and records it before and after."""
+        path = self.folder / name
+        self._names.add(name)
+        self._note(name, None)
+        yield path
+        self._note(name, path.stat().st_size)
+
+    def finish(self, others=()) -> None:
+        """Put the list in the journals' place. others: names that other processes of this run wrote."""
+        self._names.update(others)
+        sizes = {name: (self.folder / name).stat().st_size for name in sorted(self._names)}
+        write_text(self.folder / LIST, json.dumps({"files": sizes}, indent=1) + "\n")
+        self._forget_journals()
+
+    def strangers(self) -> str:
+        """A line that names what else lies here and could be taken for this run's, or ''."""
+        found = [name for name in _SHARED_NAMES if (self.folder / name).is_file()]
+        found += sorted(f"images/{path.name}" for path in self.folder.glob("images/*") if not path.name.startswith("."))
+        found = [name for name in found if name not in self._names]
+        return f"{self.folder}: left as they are, since no run recorded them as its own: {first_few(found)}" if found else ""
+
+    def _note(self, name, size):
+        try:
+            with open(self.folder / _JOURNAL.format(os.environ.get("RANK", "0")), "ab", buffering=0) as stream:
+                stream.write(json.dumps([name, size]).encode() + b"\n")  # in one piece, whatever other threads write
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot be written ({error.strerror or error}); free some space or check the "
+                            "folder's permissions") from error
+
+    def _recorded(self) -> dict[str, set]:
+        """{name: the sizes it may have; None among them is any}."""
+        found = {name: {size} for name, size in self._read_list().items()}
+        for path in self.folder.glob(_JOURNAL.format("*")):
+            last = {}
+            for line in path.read_bytes().splitlines():
+                with contextlib.suppress(ValueError, TypeError):  # a line that was cut off
+                    name, size = json.loads(line)
+                    last[str(name)] = size
+            for name, size in last.items():
+                found.setdefault(name, set()).add(size)
+        return {name: sizes for name, sizes in found.items() if _is_inside(name)}
+
+    def _read_list(self) -> dict[str, int]:
+        """What the list holds; {} for a file of that name that is none."""
+        try:
+            files = json.loads((self.folder / LIST).read_bytes())["files"]
+            return {str(name): int(size) for name, size in files.items()}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return {}
+
+    def _forget_journals(self):
+        for path in self.folder.glob(_JOURNAL.format("*")):
+            _remove(path)
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a recorded name is of the folder itself or of its images/: a list from elsewhere must not reach further."""
+    parts = PurePosixPath(name).parts
+    plain = all(part not in ("..", "/") and "\\" not in part for part in parts)
+    return plain and (len(parts) == 1 or len(parts) == 2 and parts[0] == "images")
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: is an earlier run's and cannot be removed ({error.strerror or error}); check the folder's "
+                        "permissions, or choose another folder with --results_dir") from error
