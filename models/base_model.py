@@ -13,7 +13,7 @@ from models.networks import build
 from models.networks.recompute import Forget, forget_in
 from util import distributed
 from util.checkpoint import finish_commit
-from util.device import autocast, compile_network, device_of, usable_precision
+from util.device import autocast, compile_network, device_of, laid_out_as, usable_precision
 from util.errors import UserError, first_few
 
 _HOPELESS = 50  # overflowing fp16 steps in a row; the loss scale has then been halved fifty times
@@ -197,6 +197,7 @@ class BaseModel(nn.Module, ABC):
         optimizer = self.optimizers[name]
 
         def step(parameter):
+            parameter.grad = laid_out_as(parameter, parameter.grad)
             optimizer.step()
             parameter.grad = None
 
@@ -233,7 +234,7 @@ class BaseModel(nn.Module, ABC):
         wanted = _trained(self.optimizers[name])
         torch.autograd.backward(self.scaler.scale(total), inputs=wanted, retain_graph=keep_graph)
         for p, gradient in zip(wanted, distributed.weighted_sum([p.grad for p in wanted], weight)):
-            p.grad = gradient
+            p.grad = laid_out_as(p, gradient)
 
     def _check_finite(self, terms: dict, batch) -> None:
         if self.scaler.is_enabled() or torch.isfinite(torch.stack(list(terms.values()))).all():
@@ -265,7 +266,7 @@ class BaseModel(nn.Module, ABC):
         try:
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][name])
-                _check_moments(optimizer)
+                _fit_moments(optimizer)
             if state.get("scaler"):
                 self.scaler.load_state_dict(state["scaler"])
             self.load_extra_state(state.get("extra", {}))
@@ -303,9 +304,16 @@ def _trained(optimizer) -> list[torch.Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
 
 
-def _check_moments(optimizer) -> None:
-    """PyTorch takes moments of any shape; the step would fail. Raises ValueError."""
+def _fit_moments(optimizer) -> None:
+    """Moments as the step needs them: of their parameter's shape, else ValueError, and in its memory layout.
+
+    PyTorch takes moments of any shape and strides. Fused kernels walk through weight, gradient and moments in the order in
+    which they lie in memory: where one has other strides, CUDA refuses, and on a CPU the wrong elements meet.
+    """
     for p, moments in optimizer.state.items():
         for key, value in moments.items():
-            if torch.is_tensor(value) and value.ndim and value.shape != p.shape:
+            if not torch.is_tensor(value) or not value.ndim:
+                continue
+            if value.shape != p.shape:
                 raise ValueError(f"{key} is {tuple(value.shape)} for a parameter of {tuple(p.shape)}")
+            moments[key] = laid_out_as(p, value)

@@ -27,7 +27,7 @@ def load(net: nn.Module, name: str, path: Path, partial: bool, hint, share: bool
         _load_fitting(net, name, path, state, own, fitting)
     elif fitting.keys() == own.keys() == state.keys():
         _check_finite(state, path)
-        net.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items()}, assign=True)
+        net.load_state_dict({k: v.to(own[k].dtype).contiguous() for k, v in state.items()}, assign=True)  # files keep strides
         for p in net.parameters():
             p.requires_grad_(True)
     else:

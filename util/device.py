@@ -88,6 +88,14 @@ def compile_network(net, precision: str):
     net.compile()
 
 
+def laid_out_as(reference, value):
+    """`value` with the strides of `reference`, a tensor of its shape without gaps; copied only where they differ."""
+    import torch
+    if value.stride() == reference.stride():
+        return value
+    return torch.empty_like(reference, dtype=value.dtype, requires_grad=False).copy_(value)
+
+
 def device_of(gpu_ids: list[int]):
     """The torch device of this process: the first id, or this process's own under torchrun; else the CPU."""
     import torch

@@ -16,6 +16,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from util.device import laid_out_as
 from util.errors import UserError
 
 _PATIENCE = timedelta(days=7)  # for what waits on another's share of the pictures; one that dies is noticed at once
@@ -108,7 +109,7 @@ def any_of(value: int) -> int:
 
 
 def weighted_sum(tensors: list[torch.Tensor], weight: float) -> list[torch.Tensor]:
-    """Sum over the processes of weight * tensor, in one exchange a data type.
+    """Sum over the processes of weight * tensor, in one exchange a data type; each in the memory layout of its tensor.
 
     With weight = a process's share of the batch, the mean-reduced gradients of the shares become those of the batch.
     """
@@ -120,7 +121,7 @@ def weighted_sum(tensors: list[torch.Tensor], weight: float) -> list[torch.Tenso
         flat = torch.cat([tensors[i].reshape(-1) for i in places]).mul_(weight)
         dist.all_reduce(flat)
         parts = flat.split([tensors[i].numel() for i in places])
-        result.update({i: part.view_as(tensors[i]) for i, part in zip(places, parts)})
+        result.update({i: laid_out_as(tensors[i], part.view_as(tensors[i])) for i, part in zip(places, parts)})
     return [result[i] for i in range(len(tensors))]
 
 

@@ -15,12 +15,27 @@ from util.errors import UserError
 def norm_layer(name: str, width: int) -> nn.Module:
     """'instance' (no affine parameters, no running statistics), 'batch', or 'none'."""
     if name == "instance":
-        return nn.InstanceNorm2d(width, affine=False, track_running_stats=False)
+        return InstanceNorm2d(width)
     if name == "batch":
         return nn.BatchNorm2d(width)
     if name == "none":
         return nn.Identity()
     raise UserError(f"--norm {name}: there is no such normalisation; choose instance or batch")
+
+
+class InstanceNorm2d(nn.InstanceNorm2d):
+    """Instance norm without parameters or running statistics, whose gradient is right in every memory layout.
+
+    PyTorch's own (2.14, on a CPU) is wrong for a single picture where the gradient that comes back is channels-last, as that of
+    a convolution with channels-last weights is.
+    """
+
+    def forward(self, x):
+        """(N, C, H, W) -> the same shape."""
+        y = super().forward(x)
+        if y.requires_grad and y.device.type == "cpu" and not torch.compiler.is_compiling():
+            y.register_hook(torch.Tensor.contiguous)
+        return y
 
 
 def conv_norm_relu(in_nc: int, out_nc: int, norm: str, kernel: int = 3, stride: int = 1, padding: int = 1) -> list:
