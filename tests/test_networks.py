@@ -3,8 +3,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from models.networks import build, define_D, define_G
+from models.networks.bisenet import BiSeNet
 from tests.conftest import GOLDEN
 from util.errors import UserError
 
@@ -143,3 +145,103 @@ def test_networks_to_be_loaded_cost_no_memory():
 def test_unknown_kinds_are_refused_by_flag(make, flag):
     with pytest.raises(UserError, match=flag):
         make()
+
+
+class Gain(nn.Module):
+    """A parameter of its own and a layer that it starts otherwise than the project does."""
+
+    def __init__(self, also_inside=False):
+        super().__init__()
+        self.gain, self.inside = nn.Parameter(torch.ones(2)), nn.Conv2d(2, 2, 1) if also_inside else None
+        self.register_buffer("steps", torch.arange(3), persistent=False)
+
+    def reset_parameters(self):
+        nn.init.constant_(self.gain, 0.5)
+        self.steps.copy_(torch.arange(3))
+        if self.inside is not None:
+            nn.init.zeros_(self.inside.weight)
+
+
+class Silent(nn.Module):
+    """A parameter and a buffer, one of which nothing sets."""
+
+    def __init__(self, sets):
+        super().__init__()
+        self.scale, self.sets = nn.Parameter(torch.ones(3)), sets
+        self.register_buffer("mask", torch.ones(3, dtype=torch.bool))
+
+    def start(self):
+        nn.init.ones_(getattr(self, self.sets))
+
+
+PLAIN = [lambda: nn.Linear(5, 3), lambda: nn.Embedding(4, 3, padding_idx=1), lambda: nn.GroupNorm(2, 4),
+         lambda: nn.LayerNorm(4), lambda: nn.BatchNorm1d(4), lambda: nn.Conv1d(2, 3, 3), lambda: nn.PReLU(),
+         lambda: nn.MultiheadAttention(4, 2), lambda: nn.LSTM(3, 2), lambda: nn.InstanceNorm2d(3, affine=True)]
+
+
+@pytest.mark.parametrize("make", PLAIN, ids=lambda make: type(make()).__name__)
+def test_layers_without_a_rule_of_ours_start_as_pytorch_starts_them(make):
+    torch.manual_seed(1)
+    wanted = make().state_dict()
+    torch.manual_seed(1)
+    got = build(make).state_dict()
+    assert got.keys() == wanted.keys()
+    assert make is PLAIN[7] or all(torch.equal(got[key], value) for key, value in wanted.items())
+    assert all(torch.isfinite(value).all() for value in got.values())
+
+
+def test_modules_may_start_their_own_parameters():
+    net = build(lambda: nn.Sequential(Gain(), Gain(also_inside=True)))
+    assert torch.equal(net[0].gain, torch.full((2,), 0.5)) and net[0].steps.tolist() == [0, 1, 2]
+    assert not net[1].inside.weight.any(), "the outer one has the last word"
+
+
+def test_buffers_that_no_checkpoint_holds_are_there_in_a_network_to_be_loaded():
+    net = build(lambda: nn.Sequential(Gain(also_inside=True), spectral_norm(nn.Linear(2, 2))), fresh=False)
+    assert net[0].steps.tolist() == [0, 1, 2] and all(value.is_meta for value in net.state_dict().values())
+
+
+@pytest.mark.parametrize("sets, left", [("mask", "0.scale"), ("scale", "0.mask")])
+def test_what_nothing_initialises_is_named(sets, left):
+    with pytest.raises(RuntimeError, match=rf"Sequential: nothing initialises {left};"):
+        build(lambda: nn.Sequential(Silent(sets), nn.Linear(2, 2)))
+
+
+@pytest.mark.parametrize("make", [lambda: nn.Conv2d(3, 8, 3), lambda: nn.Linear(6, 5), lambda: nn.Embedding(5, 4)])
+def test_spectral_norm_starts_settled_on_the_weights_that_the_layer_would_have(make):
+    torch.manual_seed(1)
+    wanted = build(make).weight
+    torch.manual_seed(1)
+    net = build(lambda: nn.Sequential(spectral_norm(make())))
+    assert torch.equal(net[0].parametrizations.weight.original, wanted)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    first, again = net[0].weight, net[0].weight
+    torch.testing.assert_close(first, again, atol=0.05, rtol=0.05)
+    assert torch.linalg.matrix_norm(first.flatten(1), 2).item() == pytest.approx(1, abs=0.05)
+    loaded = build(lambda: nn.Sequential(spectral_norm(make())), fresh=False)
+    loaded.load_state_dict(before, assign=True)
+    assert torch.equal(loaded.eval()[0].weight, before_weight(before))
+
+
+def before_weight(state):
+    """The normalised weight that a state dict of spectral_norm stands for."""
+    original, u, v = (state[f"0.parametrizations.weight.{key}"] for key in ("original", "0._u", "0._v"))
+    return original / torch.vdot(u, original.flatten(1) @ v)
+
+
+def test_weight_norm_starts_too():
+    torch.manual_seed(1)
+    wanted = build(lambda: nn.Conv2d(3, 4, 3)).weight
+    torch.manual_seed(1)
+    torch.testing.assert_close(build(lambda: weight_norm(nn.Conv2d(3, 4, 3))).weight, wanted)
+
+
+@pytest.mark.parametrize("make, expected", [
+    (lambda: define_G(7, 3, 8, "global", 2, 2), 11.958024),
+    (lambda: define_G(3, 3, 8, "encoder", 3, variational=True), -1.107186),
+    (lambda: define_D(7, 8, 3, "batch", num_D=2), 453.234166), (lambda: build(lambda: BiSeNet(19)), 12728.140995)],
+    ids=["generator", "encoder", "discriminator", "parser"])
+def test_a_seed_gives_the_weights_it_always_gave(make, expected):
+    torch.manual_seed(3)
+    state = make().state_dict()
+    assert sum(value.double().sum().item() for value in state.values()) == pytest.approx(expected, abs=1e-3)

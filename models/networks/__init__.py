@@ -4,10 +4,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from models.networks.blocks import initialize
 from models.networks.discriminator import MultiscaleDiscriminator
 from models.networks.encoder import Encoder
 from models.networks.generator import GlobalGenerator, LocalEnhancer
+from models.networks.initial_weights import initialize
 from util.errors import UserError
 
 __all__ = ["build", "define_D", "define_G", "generator", "print_network"]
@@ -47,12 +47,20 @@ def generator(input_nc, output_nc, ngf, netG, n_downsample_global=3, n_blocks_gl
 def build(make, fresh: bool = True) -> nn.Module:
     """Build a network without paying for weights that are replaced at once.
 
-    make() constructs it, without memory for weights. fresh: give it initial weights; else it stays without any, for
-    `load_state_dict(..., assign=True)`.
+    make() constructs it, without memory for weights. fresh: give it initial weights (see initial_weights.py); else it stays
+    without any, for `load_state_dict(..., assign=True)`, but for the buffers that are in no state dict. Raises RuntimeError
+    naming a parameter or buffer that nothing sets.
     """
     with torch.device("meta"):
         net = make()
-    return initialize(net.to_empty(device="cpu")) if fresh else net
+    if fresh:
+        return initialize(net.to_empty(device="cpu"))
+    saved = net.state_dict()
+    unsaved = {name: buffer for name, buffer in net.named_buffers() if name not in saved}
+    for name, buffer in unsaved.items():
+        module, _, name = name.rpartition(".")
+        setattr(net.get_submodule(module), name, torch.empty_like(buffer, device="cpu"))
+    return initialize(net) if unsaved else net
 
 
 def _place(net: nn.Module, gpu_ids) -> nn.Module:

@@ -1,7 +1,5 @@
-"""Layers that the networks are made of, and how their weights start."""
+"""Layers that the networks are made of."""
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import nn
@@ -103,27 +101,3 @@ class ResnetBlock(nn.Module):
 def downsample(x: torch.Tensor) -> torch.Tensor:
     """Half the size, by the 3x3 average that leaves the border's padding out of the count."""
     return nn.functional.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
-
-
-@torch.no_grad()
-def initialize(net: nn.Module) -> nn.Module:
-    """Fresh weights: convolutions N(0, 0.02) with PyTorch's own biases, batch norm N(1, 0.02) with bias 0.
-
-    A module with a method `start` sets its own instead.
-    """
-    own = {child for module in net.modules() if hasattr(module, "start") for child in module.modules()}
-    for module in net.modules():
-        if hasattr(module, "start"):
-            module.start()
-        elif module in own:
-            continue
-        elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            module.weight.normal_(0.0, 0.02)
-            if module.bias is not None:
-                fan_in = nn.init._calculate_fan_in_and_fan_out(module.weight)[0]
-                module.bias.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
-        elif isinstance(module, nn.BatchNorm2d):
-            module.weight.normal_(1.0, 0.02)
-            module.bias.zero_()
-            module.reset_running_stats()
-    return net
