@@ -12,6 +12,7 @@ from data.image_files import image_size, list_images, read_image, read_label, re
 from data.pairing import Names, composed, strip_extension
 from data.transforms import Preprocess
 from util.errors import UserError, first_few
+from util.files import unescaped
 
 
 class StyleSource:
@@ -125,5 +126,5 @@ def _read_pairs(opt, styles: Names) -> dict[str, str]:
 
 def _find(text: str, names: Names) -> str | None:
     """The picture that a cell names, with its extension or without."""
-    text = text.replace("\\", "/")
+    text = unescaped(text).replace("\\", "/")
     return names.find(text) or names.find(strip_extension(text))

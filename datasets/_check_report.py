@@ -73,8 +73,7 @@ def write_report(path, result) -> None:
         _pictures(result)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, "w") as stream:
-        # file names that are no UTF-8 reach us with surrogates, which no page can hold
-        stream.write(page.render().encode("utf-8", "replace").decode("utf-8"))
+        stream.write(page.render())
 
 
 def _headline(result) -> None:

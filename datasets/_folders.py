@@ -10,7 +10,7 @@ from PIL import Image
 
 from data.dataset_spec import FILE_NAME, DatasetSpec
 from util.errors import UserError
-from util.files import atomic_write, read_json, write_json
+from util.files import atomic_write, escaped, read_json, write_json
 
 SIZES = (16, 4096)
 JPEG_QUALITY = 95
@@ -100,9 +100,9 @@ def write_bytes(path, data) -> None:
 
 
 def write_csv(path, header, rows) -> None:
-    """Save a table as UTF-8 CSV with a header line, whole or not at all."""
+    """Save a table as UTF-8 CSV with a header line, whole or not at all. See `util.files.escaped` for what UTF-8 lacks."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode())
+    write_bytes(path, escaped(text.getvalue()).encode())

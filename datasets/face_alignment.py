@@ -9,8 +9,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from data.image_files import read_image
+from data.pairing import composed
 from datasets._tables import read_lines
 from util.errors import UserError
+from util.files import unescaped
 
 # Left eye, right eye, tip of the nose, left and right corner of the mouth, left and right as one sees them.
 # As they lie in CelebAMask-HQ's pictures, in shares of the side (measured on its samples):
@@ -123,7 +125,7 @@ def read_landmarks(path) -> dict[str, np.ndarray]:
                 raise UserError(f"{path}: line {number} is '{line[:60]}', not a name and ten numbers (x and y of left eye, "
                                 "right eye, nose, left and right corner of the mouth)") from None
             continue
-        table[os.path.splitext(words[0])[0]] = points
+        table[composed(unescaped(os.path.splitext(words[0])[0]))] = points
     if not table:
         raise UserError(f"{path}: holds no row of a name and ten numbers")
     return table

@@ -24,6 +24,7 @@ from datasets._work import GIVE_UP_AFTER, add_jobs_flag, work
 from models.face_parser import FaceParser
 from util.device import PRECISIONS
 from util.errors import UserError, command_line, first_few
+from util.files import escaped, unescaped
 from util.overlay import overlay
 from util.util import palette
 
@@ -181,7 +182,7 @@ class Journal:
             return {}
         with open(self.path, encoding="utf-8", newline="") as stream:
             rows = [row for row in csv.reader(stream) if len(row) == len(COLUMNS)]  # a killed run's last may be cut
-        return {name: (face, confidence) for name, face, confidence in rows if name != COLUMNS[0]}
+        return {unescaped(name): (face, confidence) for name, face, confidence in rows if name != COLUMNS[0]}
 
     def has(self, name: str) -> bool:
         """Whether a photo is done: it has a map, or no face was found in it."""
@@ -192,7 +193,7 @@ class Journal:
         row = (face, "" if confidence is None else f"{confidence:.4f}")
         try:
             with open(self.path, "a", encoding="utf-8", newline="") as stream:
-                csv.writer(stream, lineterminator="\n").writerow((name, *row))
+                csv.writer(stream, lineterminator="\n").writerow((escaped(name), *row))
         except OSError as error:
             raise UserError(f"{self.path}: cannot be written ({error.strerror}); free some space") from error
         self.rows[name] = row

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 
 from util.errors import UserError
@@ -149,7 +150,7 @@ def number(low: float = -INF, high: float = INF, above: bool = False, below: boo
 
 def folder_name(text):
     """A name that stays in its folder: no separators, no leading dot, no control characters."""
-    bad = not text.strip() or text.startswith(".") or len(text.encode()) > 200 or re.search(r"[/\\\x00-\x1f\x7f]", text)
+    bad = not text.strip() or text.startswith(".") or len(os.fsencode(text)) > 200 or re.search(r"[/\\\x00-\x1f\x7f]", text)
     if bad:
         raise argparse.ArgumentTypeError(f"must be a plain folder name (no / or \\, no leading dot), not {text[:80]!r}")
     return text

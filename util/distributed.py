@@ -174,7 +174,7 @@ def fails_first(message: str) -> bool:
 def quiet_unless_main() -> None:
     """Let only the first process print."""
     if not is_main():
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+        sys.stdout = open(os.devnull, "w", errors="replace")  # noqa: SIM115 - for the rest of the process
 
 
 class Quiet:

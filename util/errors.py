@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import sys
 import traceback
@@ -27,12 +28,14 @@ def first_few(names, limit: int = 5) -> str:
 def command_line(main):
     """Turn `main()` into a script's entry: exit 2 and one line on stderr for what the user can mend.
 
+    Characters that the console or the file behind it lacks are shown escaped: a file's name must not end the work.
     The traceback is shown as well with --verbose, and always for anything but a UserError. Of several processes the one
     that fails first says its line.
     """
 
     @functools.wraps(main)
     def entry():
+        _show_any_name()
         verbose = "--verbose" in sys.argv
         program = os.path.basename(sys.argv[0])
         try:
@@ -62,6 +65,12 @@ def command_line(main):
         sys.exit(2)
 
     return entry
+
+
+def _show_any_name() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # which a notebook's is not
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _out_of_memory(error: BaseException) -> str | None:

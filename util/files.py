@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -14,14 +15,16 @@ from util.errors import UserError
 def atomic_write(path, mode: str = "wb", sync: bool = False):
     """Open a file for writing that appears at `path` only once it is complete.
 
-    mode: 'wb' or 'w' (UTF-8). sync: also wait until the bytes are on the disk, as a checkpoint needs.
+    mode: 'wb' or 'w' (UTF-8; what that lacks goes in as `escaped` has it). sync: also wait until the bytes are on the disk,
+        as a checkpoint needs.
     Raises UserError naming `path` when the disk is full or the folder cannot be written; leaves nothing behind.
     """
     path = Path(path)
     temporary = None
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as stream:
+        text = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
+        with os.fdopen(handle, mode, **text) as stream:
             yield stream
             stream.flush()
             if sync:
@@ -43,6 +46,16 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def escaped(text: str) -> str:
+    r"""Text with the bytes of file names that are no UTF-8, which Python holds as lone surrogates, written as '\udcc4'."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def unescaped(text: str) -> str:
+    """The text that `escaped` was given. JSON needs no such step: it reads the escapes by itself."""
+    return re.sub(r"\\u(dc[89a-f][0-9a-f])", lambda found: chr(int(found[1], 16)), text)
 
 
 def write_json(path, value) -> None:

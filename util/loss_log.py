@@ -103,7 +103,7 @@ class LossLog:
 
     def _append(self, text: str) -> None:
         try:
-            with open(self.path, "a", encoding="utf-8") as file:
+            with open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}; "

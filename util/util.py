@@ -156,8 +156,9 @@ def atomic_path(path):
 
 
 def write_text(path, text: str) -> None:
-    """Write `text` as UTF-8 in one piece (see `atomic_path`)."""
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", errors="replace", newline="\n") as file:
+    """Write `text` as UTF-8 in one piece (see `atomic_path`), what UTF-8 lacks as `util.files.escaped` has it."""
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace",
+                                              newline="\n") as file:
         file.write(text)
 
 
@@ -184,15 +185,17 @@ def safe_stem(name) -> str:
     """A picture's name as the start of a file name in one flat folder: 'a/b.png' -> 'a_b'.
 
     Spaces, quotes and other letters stay, as users look for their own names; folders, '..' and control characters go,
-    so that no name can leave the folder. A name too long for a file system is cut and told apart by a hash.
+    so that no name can leave the folder. A byte that is no UTF-8 becomes '%C4'. A name too long for a file system is cut
+    and told apart by a hash.
     """
     name = os.fspath(name)
     root, suffix = os.path.splitext(name)
     if suffix.lower() in _PICTURE_SUFFIXES:  # only these: 'Mr. Smith' has no extension
         name = root
     parts = [part for part in re.split(r"[/\\]+", name) if part.strip() not in {"", ".", ".."}]
-    # a file name that is no UTF-8 reaches us with surrogates, which no page can hold
-    flat = "_".join(parts).encode("utf-8", "replace").decode("utf-8")
+    # the bytes of a name that is no UTF-8 reach us as surrogates, which no address on a page can hold
+    flat = re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xdc00:02X}", "_".join(parts))
+    flat = flat.encode("utf-8", "replace").decode("utf-8")
     stem = re.sub(r"[\x00-\x1f\x7f]", "_", flat).lstrip(".") or "picture"
     raw = stem.encode("utf-8")
     if len(raw) > _LONGEST_STEM:
