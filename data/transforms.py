@@ -48,7 +48,8 @@ class Preprocess:
 
     multiple: with 'none', sides are rounded to this multiple, which is what the generator's halvings ask for.
     flip_pairs: (left, right) ids that swap in a mirrored label map. augmentation: further changes, paired like the rest.
-    'pad' keeps every pixel: the right and lower border are repeated up to the next multiple.
+    'crop' cuts a square out of what is wider or higher; where the picture ends first, the rest of the square is black and of
+    id 0, as in pix2pixHD. 'pad' keeps every pixel: the right and lower border are repeated up to the next multiple.
     """
 
     def __init__(self, resize_or_crop: str, load_size: int, fine_size: int, flip: bool, multiple: int = 1,
@@ -70,9 +71,9 @@ class Preprocess:
         return size
 
     def shown(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) after cropping, before padding: the part of the result that is of the picture."""
-        width, height = self.scaled(size)
-        return (min(width, self.fine_size), min(height, self.fine_size)) if "crop" in self.mode else (width, height)
+        """(width, height) after cropping, before 'pad': what pages show."""
+        scaled = self.scaled(size)
+        return (self.fine_size, self.fine_size) if "crop" in self.mode and max(scaled) > self.fine_size else scaled
 
     def final(self, size: tuple[int, int]) -> tuple[int, int]:
         """(width, height) of what the network sees."""
@@ -85,7 +86,7 @@ class Preprocess:
     def draw(self, size: tuple[int, int], random: np.random.Generator) -> Draw:
         """Decide everything for a picture of `size`."""
         (width, height), (w, h) = self.scaled(size), self.shown(size)
-        x, y = int(random.integers(0, width - w + 1)), int(random.integers(0, height - h + 1))
+        x, y = int(random.integers(0, max(0, width - w) + 1)), int(random.integers(0, max(0, height - h) + 1))
         return Draw((x, y), self.flip and bool(random.random() < 0.5), **self.augmentation.draw(random))
 
     def image(self, image: Image.Image, size: tuple[int, int], draw: Draw, lit: bool = False) -> torch.Tensor:
@@ -118,32 +119,43 @@ class Preprocess:
         return np.array(_resize(Image.fromarray(ids), self.scaled(size), Image.Resampling.NEAREST))
 
     def placed_image(self, values: np.ndarray, size: tuple[int, int], draw: Draw, lit: bool = False) -> torch.Tensor:
-        """What `scaled_image` gave -> float32 (C, H, W) in [-1, 1]: turned, cropped, mirrored, padded, lit."""
-        values = self._place(values[:, :, None] if values.ndim == 2 else values, size, draw, smooth=True)
+        """What `scaled_image` gave -> float32 (C, H, W) in [-1, 1]: turned, cropped, mirrored, lit, filled up."""
+        values = self._cut(values[:, :, None] if values.ndim == 2 else values, size, draw, smooth=True)
         tensor = torch.from_numpy(values.transpose(2, 0, 1).astype(np.float32, order="C"))  # always a copy
         light = draw.light if lit else Draw.light
         if values.dtype == np.uint8 and light == Draw.light:
-            return tensor.div_(127.5).sub_(1)  # the line below bit for bit, in half the passes
-        return _lit(tensor.div_(255).clamp_(0, 1), light).sub_(0.5).div_(0.5)
+            tensor.div_(127.5).sub_(1)  # the line below bit for bit, in half the passes
+        else:
+            tensor = _lit(tensor.div_(255).clamp_(0, 1), light).sub_(0.5).div_(0.5)
+        return torch.from_numpy(self._filled(tensor.numpy(), size, draw, nothing=-1))
 
     def placed_ids(self, values: np.ndarray, size: tuple[int, int], draw: Draw, swap: bool = False) -> torch.Tensor:
-        """What `scaled_ids` gave -> the same dtype (1, H, W): turned, cropped, mirrored, padded."""
-        values = self._place(values, size, draw, smooth=False)
+        """What `scaled_ids` gave -> the same dtype (1, H, W): turned, cropped, mirrored, filled up."""
+        values = self._cut(values, size, draw, smooth=False)
         if draw.flip and swap and self.flip_pairs:
             values = swap_ids(values, self.flip_pairs)
-        return torch.from_numpy(np.ascontiguousarray(values))[None]
+        return torch.from_numpy(np.ascontiguousarray(self._filled(values, size, draw, nothing=0)))[None]
 
-    def _place(self, values: np.ndarray, size, draw: Draw, smooth: bool) -> np.ndarray:
-        """Turn, crop, mirror and pad a scaled array (H, W) or (H, W, C)."""
+    def _cut(self, values: np.ndarray, size, draw: Draw, smooth: bool) -> np.ndarray:
+        """Turn, crop and mirror a scaled array (H, W) or (H, W, C)."""
         if draw.angle or draw.zoom != 1:
             values = _turned(values, draw.angle, draw.zoom, smooth)
         (x, y), (w, h) = draw.crop, self.shown(size)
         values = values[y:y + h, x:x + w]
-        values = values[:, ::-1] if draw.flip else values
-        width, height = self.final(size)
-        if (width, height) == (w, h):
-            return values
-        return np.pad(values, [(0, height - h), (0, width - w), (0, 0)][:values.ndim], mode="edge")
+        return values[:, ::-1] if draw.flip else values
+
+    def _filled(self, values: np.ndarray, size, draw: Draw, nothing: int) -> np.ndarray:
+        """(..., H, W) with `nothing` in the rest of the crop's square, mirrored like the picture; then what 'pad' adds."""
+        values = _extended(values, self.shown(size), leftwards=draw.flip, constant_values=nothing)
+        return _extended(values, self.final(size), mode="edge")
+
+
+def _extended(values: np.ndarray, size: tuple[int, int], leftwards: bool = False, **how) -> np.ndarray:
+    """An array (..., H, W) made as wide and high as `size`, below and to the right or left; how: as np.pad takes it."""
+    width, height = size[0] - values.shape[-1], size[1] - values.shape[-2]
+    if not (width or height):
+        return values
+    return np.pad(values, [(0, 0)] * (values.ndim - 2) + [(0, height), (width, 0) if leftwards else (0, width)], **how)
 
 
 def _turned(values: np.ndarray, angle: float, zoom: float, smooth: bool) -> np.ndarray:

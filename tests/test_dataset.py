@@ -86,14 +86,59 @@ def test_every_level_is_where_the_definition_puts_it(flip):
 
 @pytest.mark.parametrize("mode, size, scaled, final", [
     ("resize", (100, 60), (48, 48), (48, 48)), ("resize_and_crop", (100, 60), (48, 48), (32, 32)),
-    ("scale_width", (100, 60), (48, 28), (48, 28)), ("scale_width_and_crop", (100, 60), (48, 28), (32, 28)),
-    ("crop", (100, 20), (100, 20), (32, 20)), ("none", (100, 60), (96, 64), (96, 64)), ("none", (3, 3), (16, 16), (16, 16)),
+    ("scale_width", (100, 60), (48, 28), (48, 28)), ("scale_width_and_crop", (100, 60), (48, 28), (32, 32)),
+    ("crop", (100, 20), (100, 20), (32, 32)), ("crop", (32, 20), (32, 20), (32, 20)),
+    ("none", (100, 60), (96, 64), (96, 64)), ("none", (3, 3), (16, 16), (16, 16)),
     ("scale_width", (48, 3), (48, 3), (48, 3))])
 def test_sizes(mode, size, scaled, final):
     prep = Preprocess(mode, 48, 32, False, 16)
     assert prep.scaled(size) == scaled and prep.final(size) == final
     image = Image.new("RGB", size)
     assert prep.image(image, size, prep.draw(size, np.random.default_rng(0))).shape == (3, final[1], final[0])
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("size, mode", [((256, 128), "crop"), ((100, 300), "crop"), ((512, 256), "scale_width_and_crop")])
+def test_a_crop_larger_than_the_picture_is_a_square_as_pillow_crops_it(size, mode, flip):
+    """Image.crop, which pix2pixHD uses, gives zeros outside; they are mirrored with the picture and then normalised."""
+    random = np.random.default_rng(0)
+    ids = random.integers(1, 6, size[::-1], dtype=np.uint8)
+    photo = Image.fromarray(random.integers(1, 256, (*size[::-1], 3), dtype=np.uint8))
+    prep = Preprocess(mode, 256, 192, True)
+    for seed in range(4):
+        x, y = prep.draw(size, np.random.default_rng(seed)).crop
+        draw = Draw((x, y), flip)
+
+        def original(image, how, x=x, y=y):
+            image = image.resize(prep.scaled(size), how).crop((x, y, x + 192, y + 192))
+            return np.asarray(image)[:, ::-1] if flip else np.asarray(image)
+        wanted = torch.from_numpy(original(photo, Image.Resampling.BICUBIC).transpose(2, 0, 1).copy()).float() / 127.5 - 1
+        assert torch.equal(prep.image(photo, size, draw), wanted) and (wanted == -1).any()
+        for deep in (ids, ids.astype(np.int32) * 1000):
+            got = prep.ids(deep, size, draw)[0].numpy()
+            assert np.array_equal(got, original(Image.fromarray(deep), Image.Resampling.NEAREST)) and got.dtype == deep.dtype
+
+
+def test_what_fills_up_a_crop_is_unlit_and_has_no_side():
+    prep = Preprocess("crop", 0, 16, True, flip_pairs=((0, 1),), augmentation=Augmentation(color=0.9))
+    draw = Draw(flip=True, light=(1.5, 0.3, 1.2))
+    lit = prep.image(Image.new("RGB", (20, 8), "white"), (20, 8), draw, lit=True)
+    assert lit.shape == (3, 16, 16) and (lit[:, 8:] == -1).all() and (lit[:, :8] > -1).all()
+    ids = prep.ids(np.zeros((8, 20), np.uint8), (20, 8), draw, swap=True)[0]
+    assert (ids[:8] == 1).all() and (ids[8:] == 0).all()
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_crops_of_wide_pictures_are_squares_that_the_networks_take(tmp_path, cached):
+    """SPADE's 286 and 256, at a tenth of the size: the height is less than the crop's."""
+    write_root(tmp_path, {"train": 2}, size=(60, 30), inst=True)
+    flags = ["--resize_or_crop", "scale_width_and_crop", "--loadSize", "29", "--fineSize", "24"]
+    loader = loader_of(tmp_path, *flags, "--batchSize", "2", "--no_flip", *(["--cache", tmp_path / "cache"] if cached else []))
+    for _ in range(2):
+        batch = next(iter(loader))
+        assert batch["label"].shape == batch["inst"].shape == (2, 1, 24, 24) and batch["size"] == [(24, 24)] * 2
+        for key, nothing in (("label", 0), ("inst", 0), ("image", -1)):
+            assert (batch[key][:, :, 14:] == nothing).all() and (batch[key][:, :, :14] != nothing).any(), key
 
 
 def test_one_draw_serves_picture_and_maps():

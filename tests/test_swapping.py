@@ -51,6 +51,16 @@ def test_swapping_with_oneself_is_drawing_the_own_photo(trained, root, tmp_path)
     assert np.abs(swapped["p00_style_image"] - own["p00_real_image"]).max() == 0
 
 
+def test_a_crop_higher_than_the_pictures_draws_squares(trained, tmp_path):
+    wide = write_root(tmp_path / "data", {"test": 1}, size=(64, 32))
+    photo, label = wide / "test_img" / "p00.png", wide / "test_label" / "p00.png"
+    crop = ["--resize_or_crop", "scale_width_and_crop", "--loadSize", "40", "--fineSize", "32"]
+    for how in (["--style_image", photo, "--style_label", label], ["--style_root", wide]):
+        shown = draw(trained, wide, tmp_path / how[0][2:], *crop, *how)
+        assert {image.shape for image in shown.values()} == {(32, 32, 3)}
+        assert all(shown[f"p00_{what}"][22:].max() < 40 for what in ("style_image", "real_image"))
+
+
 def test_the_same_name_first_else_in_turn(trained, root, other, tmp_path):
     shown = draw(trained, root, tmp_path, *from_other(other))
     for test, style in (("p00", "p01"), ("p01", "p01"), ("p02", "y")):  # sorted: p01, x, y
