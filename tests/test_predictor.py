@@ -1,5 +1,6 @@
 """Drawing from Python: the same pictures as test.py's, at the label map's own size, from any thread."""
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 from models.predictor import Predictor
 from tests.conftest import CLASSES, LOSSES, NETWORK, SIDE, SIZES, call, label_map, picture, succeed, write_root
 from util.errors import UserError
-from util.util import tensor2im
+from util.util import save_image, tensor2im
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +27,20 @@ def array(image):
     return np.asarray(image).astype(int)
 
 
+def before_jpeg(monkeypatch) -> dict:
+    """What test.py writes from now on, as it was before it became a JPEG: {file name: (H, W, 3) uint8}."""
+    drawn = {}
+
+    def keep(image, path):
+        drawn[Path(path).name] = image
+        save_image(image, path)
+    monkeypatch.setattr("util.result_page.save_image", keep)
+    return drawn
+
+
 @pytest.mark.parametrize("flags", [[], ["--seed", "4"], ["--use_encoded_image"], ["--style", "1=2", "--use_encoded_image"]])
 def test_it_draws_what_test_py_draws(predictor, face, trained, root, tmp_path, flags, monkeypatch):
-    drawn = {}
-    monkeypatch.setattr("util.result_page.save_image", lambda image, path: drawn.setdefault(path.split("/")[-1], image))
+    drawn = before_jpeg(monkeypatch)
     succeed(call("test", "--name", "faces", "--checkpoints_dir", trained, "--dataroot", root, "--gpu_ids", "-1",
                  "--how_many", "1", "--results_dir", tmp_path, *flags))
     got = predictor(face[0], image=face[1] if "--use_encoded_image" in flags else None,
@@ -69,8 +80,7 @@ def test_a_large_jpeg_is_read_as_test_py_reads_it(predictor, face, trained, tmp_
     for folder, values, name in (("test_label", label, "a.png"), ("test_img", photo.repeat(4, 0).repeat(4, 1), "a.jpg")):
         (tmp_path / folder).mkdir()
         Image.fromarray(values).save(tmp_path / folder / name)
-    drawn = {}
-    monkeypatch.setattr("util.result_page.save_image", lambda image, path: drawn.setdefault(path.split("/")[-1], image))
+    drawn = before_jpeg(monkeypatch)
     succeed(call("test", "--name", "faces", "--checkpoints_dir", trained, "--dataroot", tmp_path, "--gpu_ids", "-1",
                  "--results_dir", tmp_path, "--use_encoded_image"))
     got = predictor(tmp_path / "test_label" / "a.png", image=tmp_path / "test_img" / "a.jpg")
