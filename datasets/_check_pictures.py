@@ -150,26 +150,34 @@ def _find_mixed_instances(path: Path, ids, label, names, facts: Facts) -> None:
 
 
 def _compare_sizes(scene: Scene, sizes: dict, facts: Facts) -> None:
-    """Other shapes than the label map's (or the input picture's) are errors; other sizes of that shape are noted."""
+    """Other shapes than the label map's (or the input picture's) are errors; other sizes of that shape are noted.
+
+    A turn by EXIF that the two do not share shows in their shapes, unless those stay the same.
+    """
     main = "label" if "label" in sizes else "A"
     if main not in sizes:
         return
-    width, height = sizes[main]
+    (width, height), turn = sizes[main], _turn(scene.files[main])
     for role, (w, h) in sizes.items():
-        if (w, h) == (width, height):
+        path, its_turn = scene.files[role], _turn(scene.files[role])
+        other = f"{scene.files[main].name} in {scene.phase}_{main}"
+        if not same_view((width, height), (w, h)):
+            turned, straight = (path, scene.files[main]) if its_turn != 1 else (scene.files[main], path)
+            apart = its_turn != turn and 1 in (its_turn, turn)
+            why = f" ({turned.name} is turned by its EXIF orientation, {straight.name} is not)" if apart else ""
+            facts.add(ERROR, "shapes differ", f"{path}: is {w}x{h}, {other} {width}x{height}{why}; the two must show the "
+                                              "same view")
             continue
-        if same_view((width, height), (w, h)):
+        if (w, h) != (width, height):
             facts.scaled[role] = (w, h), (width, height)
-        else:
-            path = scene.files[role]
-            turned = " (the photo is turned by its EXIF orientation)" if _is_turned(path) else ""
-            facts.add(ERROR, "shapes differ", f"{path}: is {w}x{h}, {scene.files[main].name} in {scene.phase}_{main} "
-                                              f"{width}x{height}{turned}; the two must show the same view")
+        if its_turn != 1 and turn == 1 and (w == h or its_turn < 5):  # else the sides say that the two are seen alike
+            facts.add(WARNING, "turned by EXIF", f"{path}: is turned by its EXIF orientation ({its_turn}), {other} is not; "
+                      "look whether the two lie alike, and if not make the label map from the photo as it is seen")
 
 
-def _is_turned(path: Path) -> bool:
+def _turn(path: Path) -> int:
     with open_image(path) as image:
-        return orientation(image) != 1
+        return orientation(image)
 
 
 def overlay(scene: Scene, colours: np.ndarray, side_px: int) -> list[Image.Image]:

@@ -71,6 +71,15 @@ def test_a_clean_root_has_no_line(root):
     assert lines(root) == []
 
 
+@pytest.mark.parametrize("map_of", [lambda: turned("PNG", LABEL), lambda: bytes_of(LABEL[:32].T)])
+def test_a_map_that_shares_the_turn_of_its_photo_has_no_line(root, map_of):
+    """By EXIF as well, or because it was made from the photo as it is seen, which sides that are not equal tell."""
+    square = np.asarray(Image.open(io.BytesIO(map_of()))).shape == LABEL.shape
+    put("train_img/a.jpg", turned("JPEG", PHOTO if square else PHOTO[:32]))(root)
+    put("train_label/a.png", map_of())(root)
+    assert lines(root) == []
+
+
 @pytest.mark.parametrize("inst", [LABEL.astype(np.uint16) * 1000 + 7, LABEL + 19 * (np.indices(LABEL.shape)[0] < 9)])
 def test_instances_of_one_class_each_may_have_any_numbers(root, inst):
     for name in "abc":
@@ -108,9 +117,9 @@ def with_label(i, share=slice(0, 6)):
     return ids.astype(np.uint8 if 0 <= i < 256 else np.uint16)
 
 
-def turned(kind, pixels):
+def turned(kind, pixels, orientation=6):
     exif = Image.Exif()
-    exif[274] = 6
+    exif[274] = orientation
     return bytes_of(pixels, kind, exif=exif)
 
 
@@ -193,7 +202,13 @@ BROKEN = {
                              "a.jpg: is 48x32, a.png in train_label 48x48; the two must show the same view"),
     "photo: turned, its map not": (lambda root: (put("train_img/a.jpg", turned("JPEG", PHOTO[:32]))(root),
                                                  save(root / "train_label/a.png", LABEL[:32])), "error",
-                                   "a.jpg: is 32x48, a.png in train_label 48x32 (the photo is turned by its EXIF"),
+                                   "a.jpg: is 32x48, a.png in train_label 48x32 (a.jpg is turned by its EXIF orientation, "
+                                   "a.png is not)"),
+    "photo: square and turned, its map not": (put("train_img/a.jpg", turned("JPEG", PHOTO)), "warning",
+                                              "img/a.jpg: is turned by its EXIF orientation (6), a.png in train_label is not;"),
+    "photo: upside down, its map not": (lambda root: (put("train_img/a.jpg", turned("JPEG", PHOTO[:32], 3))(root),
+                                                      save(root / "train_label/a.png", LABEL[:32])), "warning",
+                                        "img/a.jpg: is turned by its EXIF orientation (3), a.png in train_label is not;"),
     "photo: very small": (lambda root: (save(root / "train_img/a.jpg", PHOTO[:16, :16]),
                                         save(root / "train_label/a.png", LABEL[:16, :16])), "warning",
                           "a.jpg: is 16x16; the networks halve it"),
