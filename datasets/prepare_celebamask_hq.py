@@ -52,20 +52,25 @@ class Face:
 
 
 def read_mapping(path) -> list[Face]:
-    """The faces of CelebA-HQ-to-CelebA-mapping.txt. Raises UserError naming the file and line."""
+    """The faces of CelebA-HQ-to-CelebA-mapping.txt, with or without its line of column names.
+
+    Raises UserError naming the file and line.
+    """
     lines = read_lines(path)
-    if lines[0].split()[:2] != ["idx", "orig_idx"]:
-        raise UserError(f"{path}: begins with '{lines[0][:60]}', not with the columns idx, orig_idx, orig_file; fetch "
-                        "it again")
     faces: dict[int, Face] = {}
-    for number, line in enumerate(lines[1:], 2):
+    for number, line in enumerate(lines, 1):
         words = line.split()
+        if number == 1 and words[:2] == ["idx", "orig_idx"]:
+            continue
         if len(words) != 3 or not words[0].isdigit() or not words[1].isdigit():
-            raise UserError(f"{path}: row {number} is '{line[:60]}', not two indices and a file; fetch it again")
+            raise UserError(f"{path}: row {number} is '{line[:60]}', not two indices and a file (idx, orig_idx, orig_file); "
+                            "fetch it again")
         face = Face(int(words[0]), int(words[1]), words[2])
         if face.index in faces:
             raise UserError(f"{path}: lists face {face.index} twice; fetch it again")
         faces[face.index] = face
+    if not faces:
+        raise UserError(f"{path}: lists no face; fetch it again")
     return list(faces.values())
 
 

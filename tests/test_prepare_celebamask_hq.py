@@ -93,6 +93,17 @@ def test_tables(source, tmp_path):
         (str(i), "0", "1", str(i % 2)) for i in ORIGINALS]
 
 
+def test_the_mapping_is_read_without_its_first_line_too(source, tmp_path):
+    """The data set's own README has people take it off."""
+    src, _ = source
+    prepare(src, tmp_path / "whole")
+    mapping = src / "CelebA-HQ-to-CelebA-mapping.txt"
+    mapping.write_text("".join(mapping.read_text().splitlines(keepends=True)[1:]))
+    prepare(src, tmp_path / "headless")
+    for name in files_of(tmp_path / "whole"):
+        assert (tmp_path / "headless" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
 def test_a_photo_that_has_the_size_is_copied_untouched(source, tmp_path):
     src, masks = source
     prepare_celebamask_hq.main(["--src", str(src), "--out", str(tmp_path / "out"), "--size", "64", "--jobs", "1"])
@@ -158,8 +169,8 @@ FAULTS = {
     "no photos": (lambda src: (src / "CelebA-HQ-img").rename(src / "other"), "holds no folder CelebA-HQ-img"),
     "no mapping": (lambda src: (src / "CelebA-HQ-to-CelebA-mapping.txt").unlink(), "holds no CelebA-HQ-to-CelebA-mapping"),
     "empty mapping": (lambda src: (src / "CelebA-HQ-to-CelebA-mapping.txt").write_text(""), "mapping.txt: is empty"),
-    "no header": (lambda src: (src / "CelebA-HQ-to-CelebA-mapping.txt").write_text("0 1 000002.jpg\n"),
-                  "begins with '0 1 000002.jpg'"),
+    "another table": (lambda src: (src / "CelebA-HQ-to-CelebA-mapping.txt").write_text("000001.jpg 0\n000002.jpg 0\n"),
+                      "row 1 is '000001.jpg 0'"),
     "a row cut short": (lambda src: (src / "CelebA-HQ-to-CelebA-mapping.txt").write_text("idx orig_idx orig_file\n0 1\n"),
                         "row 2 is '0 1'"),
     "no masks": (_no_masks, "face 2001 has no part masks"),
