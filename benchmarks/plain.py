@@ -11,7 +11,6 @@ from models.losses.feature_matching import FeatureMatchingLoss
 from models.losses.gan import GANLoss
 from models.networks import define_D, define_G
 from models.networks.convolution import FastConv2d
-from models.networks.recompute import Forget, forget_in
 from models.regions import edges
 
 LABELS, FEATURES = 19, 3
@@ -28,11 +27,10 @@ def plain_encoder(device) -> torch.nn.Module:
 
 
 def _plainly(net: torch.nn.Module) -> torch.nn.Module:
-    """Every convolution direct, every result held."""
+    """Every convolution direct."""
     for module in net.modules():
         if isinstance(module, FastConv2d):
             module.direct = True
-    forget_in(net, Forget.NOTHING)
     return net
 
 

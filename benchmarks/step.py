@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 if "plain" not in sys.argv:  # which runs as PyTorch comes
-    import startup  # before torch
+    import startup  # noqa: F401 - before torch
 from benchmarks._timing import Side, in_turn, matmul_peak, network_flags, ratio, report, rounded, serve, summary
 
 PLAIN_ENVIRONMENT = {"OMP_WAIT_POLICY": None}  # what startup.py set here
@@ -36,7 +36,7 @@ def measure(flags, size: int) -> None:
     """Both sides at one size."""
     again = [sys.executable, "-m", "benchmarks.step", *sys.argv[1:], "--sizes", str(size), "--serve"]
     sides = {} if flags.alone else {"plain": Side([*again, "plain"], PLAIN_ENVIRONMENT)}
-    sides["ours"] = Side([*again, "ours"], startup.TIDY_HEAP)  # as train.py starts itself
+    sides["ours"] = Side([*again, "ours"])
     seconds = in_turn(sides, flags.rounds)
     facts = {name: side.close() for name, side in sides.items()}
     ours = facts["ours"]

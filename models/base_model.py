@@ -10,7 +10,7 @@ from torch import nn
 
 from models import weights
 from models.networks import build
-from models.networks.recompute import Forget, forget_in
+from models.networks.recompute import checkpoint_activations
 from util import distributed
 from util.checkpoint import finish_commit
 from util.device import autocast, compile_network, device_of, laid_out_as, usable_precision
@@ -50,7 +50,7 @@ class BaseModel(nn.Module, ABC):
                 compile_network(net, self.precision)
         if opt.role == "train":
             if opt.checkpoint_activations:
-                forget_in(self.nets, Forget.STAGES)
+                checkpoint_activations(self.nets)
             self.optimizers = self.make_optimizers()
         else:
             self.eval().requires_grad_(False)

@@ -63,8 +63,8 @@ def _loop_flags(parser):
                        "learning rate")
     group.add_argument("--niter_decay", type=whole(0), default=100, from_dataset=True, help="epochs in which it "
                        "falls to zero")
-    group.add_argument("--checkpoint_activations", action="store_true", help="forget what layers gave and compute it again "
-                       "going back: less memory, for 1024 pixels and more, and a slower step")
+    group.add_argument("--checkpoint_activations", action="store_true", help="compute activations again in the "
+                       "backward pass instead of holding them: less memory, for 1024 pixels and more, and a slower step")
     group.add_argument("--beta1", type=number(0, 1, below=True), default=0.5, from_dataset=True, help="Adam's momentum")
     group.add_argument("--lr", type=number(0, above=True), default=0.0002, from_dataset=True, help="Adam's starting "
                        "learning rate")

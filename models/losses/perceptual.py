@@ -12,7 +12,7 @@ class VGGLoss(nn.Module):
     """L1 between VGG19 features, weighted 1/32, 1/16, 1/8, 1/4, 1 from fine to coarse (Johnson et al. 2016)."""
 
     def __init__(self, features: nn.Module, recompute: bool = False):
-        """recompute: forget what lies between the compared features and compute it again going back: less memory."""
+        """recompute: checkpoint the activations between the compared features: less memory, a slower backward pass."""
         super().__init__()
         self.features = features
         self.features.recompute = recompute

@@ -27,7 +27,7 @@ class FastConv2d(nn.Conv2d, ABC):
 
     def _pays(self, x) -> bool:
         plain = not self.direct and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        return plain and not torch.compiler.is_exporting() and self.pays(x)
+        return plain and not torch.compiler.is_compiling() and self.pays(x)  # which exporting is, too
 
 
 class NarrowConv2d(FastConv2d):

@@ -63,7 +63,7 @@ class Encoder(nn.Module):
         """
         if self.logvar is None:
             return regions.mean(self.features(image).float()), None
-        padded = run_layers(list(self.model)[:-2], image, self.model.forget)
+        padded = run_layers(list(self.model)[:-2], image, self.model.checkpointed)
         mu = self.model[-2](padded)
         if self.skip is not None:
             mu = mu + self.skip(image)

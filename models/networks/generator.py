@@ -51,7 +51,7 @@ def finish(hidden: Layers, x: torch.Tensor, skip: FeatureSkip | None, inputs: to
     """Run layers that end in tanh, adding the feature path before it where there is one."""
     if skip is None:
         return hidden(x)
-    return hidden[-1](run_layers(list(hidden)[:-1], x, hidden.forget) + skip(inputs))
+    return hidden[-1](run_layers(list(hidden)[:-1], x, hidden.checkpointed) + skip(inputs))
 
 
 class GlobalGenerator(nn.Module):

@@ -28,8 +28,7 @@ class Conv3x3(FastConv2d):
 
     def fast(self, x):
         """(N, C, H, W) -> (N, C', H - 2, W - 2)."""
-        convolve = _operator if torch.compiler.is_compiling() else _Winograd.apply
-        return convolve(x, self.weight, self.bias)
+        return _Winograd.apply(x, self.weight, self.bias)
 
     def pays(self, x) -> bool:
         """Between wide layers, for enough pixels."""
@@ -55,7 +54,7 @@ def _gradients(gradient: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) ->
 
 
 class _Winograd(torch.autograd.Function):
-    """What runs without torch.compile, whose operators take two seconds at their first call."""
+    """The convolution with its own backward pass."""
 
     @staticmethod
     def forward(ctx, x, weight, bias):
@@ -66,32 +65,6 @@ class _Winograd(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         return *_gradients(gradient, *ctx.saved_tensors), gradient.sum((0, 2, 3))
-
-
-# The same as operators, which torch.compile leaves whole.
-_operator = torch.library.custom_op("label2face::winograd", _convolve, mutates_args=())
-_operator_gradients = torch.library.custom_op("label2face::winograd_gradients", _gradients, mutates_args=())
-
-
-@_operator.register_fake
-def _(x, weight, bias):
-    return x.new_empty(len(x), len(weight), x.shape[2] - 2, x.shape[3] - 2)
-
-
-@_operator_gradients.register_fake
-def _(gradient, x, weight):
-    return torch.empty_like(x), torch.empty_like(weight)
-
-
-def _keep(ctx, inputs, output):
-    ctx.save_for_backward(*inputs[:2])
-
-
-def _backward(ctx, gradient):
-    return *_operator_gradients(gradient, *ctx.saved_tensors), gradient.sum((0, 2, 3))
-
-
-_operator.register_autograd(_backward, setup_context=_keep)
 
 
 def _kernels(weight):
