@@ -30,27 +30,40 @@ def main():
     shares = distributed.gather((encode(opt, loader, model), model.notes))
     if not distributed.is_main():
         return 0
-    (table, _), *others = shares
-    for other, _ in others:
-        table.extend(other)
-    for note in dict.fromkeys(note for _, notes in shares for note in notes):
-        print(note)
+    table = joined(shares)
     sheet = RunFiles(folder / "styles")
     sheet.clear()  # that of earlier styles
-    save_dict(folder / "features.npy", table.as_dict())
-    path = folder / f"features_clustered_{opt.n_clusters:03d}.npy"
-    book = StyleBook.find(table, path.name, opt.n_clusters, opt.seed, opt.spec.name_of, gaussians=opt.use_vae)
-    save_dict(path, book.centres())
-    book.write(folder / FILE_NAME)
-    if not (folder / "opt.json").is_file():  # so that test.py knows what these weights are
-        saved.write(opt.replace(**{key: False for key, source in opt.sources.items() if source == "encoding"}))
-    centres = book.centres()
-    print(f"{len(table.names)} pictures encoded: {sum(map(len, centres.values()))} styles of {len(centres)} classes in {path}")
+    book = write(opt, folder, table, model.encoder_digest())
     if not opt.no_style_sheet:
         show(model, loader.dataset, table, book, sheet)
     if strangers := sheet.strangers():
         print(strangers)
     return 0
+
+
+def joined(shares) -> FeatureTable:
+    """The rows of all processes; and what their models have to say."""
+    (table, _), *others = shares
+    for other, _ in others:
+        table.extend(other)
+    for note in dict.fromkeys(note for _, notes in shares for note in notes):
+        print(note)
+    return table
+
+
+def write(opt, folder, table, encoder) -> StyleBook:
+    """Cluster the rows, and write them with what was found. encoder: its digest."""
+    save_dict(folder / "features.npy", table.as_dict())
+    path = folder / f"features_clustered_{opt.n_clusters:03d}.npy"
+    book = StyleBook.find(table, path.name, opt.n_clusters, opt.seed, opt.spec.name_of, opt.use_vae, encoder)
+    centres = book.centres()
+    save_dict(path, centres)
+    book = book.with_files(folder)
+    book.write(folder / FILE_NAME)
+    if not (folder / "opt.json").is_file():  # so that test.py knows what these weights are
+        saved.write(opt.replace(**{key: False for key, source in opt.sources.items() if source == "encoding"}))
+    print(f"{len(table.names)} pictures encoded: {sum(map(len, centres.values()))} styles of {len(centres)} classes in {path}")
+    return book
 
 
 def encode(opt, loader, model) -> FeatureTable:

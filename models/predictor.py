@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,8 @@ class Predictor:
         """The experiment in `folder`, such as checkpoints/faceIm.
 
         flags: those of test.py, by name, where the experiment's opt.json does not know better: gpu_ids="-1",
-        which_epoch=20, label_nc=19 (for a folder of copied weights). Raises UserError as test.py would.
+        which_epoch=20, label_nc=19 (for a folder of copied weights). Raises UserError as test.py would. Warns of styles
+        that are of another encoder.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -52,7 +54,10 @@ class Predictor:
         for name, value in flags.items():
             argv += [f"--{'no-' * (value is False)}{name}"] + [str(value)] * (not isinstance(value, bool))
         with contextlib.redirect_stdout(io.StringIO()):  # the options' table is for people at a console
-            return cls(TestOptions().parse(argv))
+            predictor = cls(TestOptions().parse(argv))
+        if predictor._takes_styles() and (line := predictor.model.outdated_styles()):
+            warnings.warn(line, stacklevel=2)
+        return predictor
 
     def draw(self, batch) -> dict[str, torch.Tensor]:
         """Draw a loader's batch as the flags say: see the model's `inference`."""

@@ -1,6 +1,7 @@
 """Weights into networks: all of them, or those that fit; and what to say when they do not."""
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -8,6 +9,23 @@ from torch import nn
 
 from util.checkpoint import read_tensors
 from util.errors import UserError, first_few
+
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of norm layers
+
+
+def digest(state: dict) -> str:
+    """SHA-256 of a network's parameters and their names, in hexadecimal.
+
+    state: a state dict, of a file or of the network that loaded it: as float32, without a norm's statistics (which old files
+    have and `load` may drop) and without DataParallel's prefix, the two are one, whatever the machine and memory layout.
+    """
+    found = hashlib.sha256()
+    named = {str(k).removeprefix("module."): v for k, v in state.items() if torch.is_tensor(v)}
+    for name in sorted(k for k in named if k.rsplit(".", 1)[-1] not in _STATISTICS):
+        values = named[name].detach().to("cpu", torch.float32).contiguous().numpy()
+        found.update(f"{name} {values.shape} ".encode())
+        found.update(values.astype("<f4", copy=False))
+    return found.hexdigest()
 
 
 def load(net: nn.Module, name: str, path: Path, partial: bool, hint, share: bool = False) -> None:
@@ -51,8 +69,7 @@ def _missing(name: str, path: Path) -> str:
 def _without_dead_buffers(net, state):
     """Old PyTorch saved statistics for instance norm that never had any effect."""
     own = net.state_dict()
-    dead = ("running_mean", "running_var", "num_batches_tracked")
-    return {k: v for k, v in state.items() if k in own or k.rsplit(".", 1)[-1] not in dead}
+    return {k: v for k, v in state.items() if k in own or k.rsplit(".", 1)[-1] not in _STATISTICS}
 
 
 def _load_fitting(net, name, path, state, own, fitting):

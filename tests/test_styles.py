@@ -214,6 +214,73 @@ def test_an_encoder_alone_is_enough_to_encode(trained, root, tmp_path):
     assert "No style sheet" in done.out and not (tmp_path / "alone" / "styles").exists()
 
 
+# of which encoder
+
+@pytest.fixture
+def retrained(trained, root, tmp_path):
+    """A copy of the experiment, with styles of two runs of encode_features.py, whose training has then gone on."""
+    shutil.copytree(trained / "faces", tmp_path / "x")
+    where = ["--name", "x", "--checkpoints_dir", tmp_path, "--dataroot", root, "--gpu_ids", "-1", "--nThreads", "0"]
+    succeed(call("encode_features", *where, "--n_clusters", "5", "--no_style_sheet"))
+    succeed(call("train", *where, "--continue_train", "--niter", "2"))
+    return tmp_path / "x"
+
+
+def told(folder, root, *more):
+    """The lines of test.py about styles of another encoder; the page has the same."""
+    results = folder.parent / "results"
+    done = succeed(call("test", "--name", folder.name, "--checkpoints_dir", folder.parent, "--dataroot", root, "--gpu_ids",
+                        "-1", "--nThreads", "0", "--results_dir", results, *more))
+    lines = [line for line in done.out.splitlines() if "another encoder" in line]
+    page = (results / folder.name / "test_latest" / "index.html").read_text()
+    assert page.count("another encoder") == len(lines) and "another encoder" not in done.err
+    return lines
+
+
+def test_styles_of_an_encoder_that_was_trained_on_are_told(retrained, root):
+    for more in ([], ["--style", "1=0", "--use_encoded_image"], ["--style_root", root]):
+        line, = told(retrained, root, *more)
+        assert "features_clustered_010.npy: " in line and f"encode_features.py --name {retrained.name}" in line
+    assert not told(retrained, root, "--use_encoded_image"), "which uses none"
+    with pytest.warns(UserWarning, match="another encoder"):
+        Predictor.load(retrained, gpu_ids="-1")
+    where = ["--name", "x", "--checkpoints_dir", retrained.parent, "--dataroot", root, "--gpu_ids", "-1", "--nThreads", "0"]
+    assert told(retrained, root, "--cluster_path", "features_clustered_005.npy")
+    succeed(call("encode_features", *where, "--no_style_sheet"))
+    assert not told(retrained, root)
+    assert told(retrained, root, "--cluster_path", "features_clustered_005.npy"), "still the earlier run's"
+
+
+def test_nothing_is_said_of_styles_whose_encoder_nobody_knows(retrained, root):
+    clusters, book = retrained / "features_clustered_010.npy", json.loads((retrained / "styles.json").read_text())
+    values = np.load(clusters, allow_pickle=True).item()
+    np.save(clusters, {label: rows[::-1] for label, rows in values.items()})  # put there by somebody
+    assert not told(retrained, root)
+    for key in ("encoder", "files"):  # as written before these were
+        del book[key]
+    (retrained / "styles.json").write_text(json.dumps(book))
+    assert not told(retrained, root)
+    (retrained / "styles.json").unlink()
+    assert not told(retrained, root)
+    (retrained / "latest_net_E.pth").write_bytes(b"broken")
+    assert not told(retrained, root)
+
+
+def test_the_same_encoder_in_another_folder_or_form_is_the_same(trained, root, tmp_path):
+    folder, _ = encode(trained, root, tmp_path, "--no_style_sheet")
+    for path in (trained / "faces").glob("latest_net_?.pth"):
+        shutil.copy(path, folder)
+    assert not told(folder, root)
+    state = {f"module.{key}": value.double() for key, value in torch.load(folder / "latest_net_E.pth").items()}
+    state["module.model.2.running_mean"] = torch.ones(4)  # as old PyTorch wrote for norms without statistics
+    torch.save(state, folder / "latest_net_E.pth")
+    assert not told(folder, root)
+    assert not told(folder, root, "--style", "1=0", "--use_encoded_image"), "now the encoder is loaded"
+    state["module.model.1.bias"] = state["module.model.1.bias"] + 1
+    torch.save(state, folder / "latest_net_E.pth")
+    assert told(folder, root) and told(folder, root, "--style", "1=0", "--use_encoded_image")
+
+
 # choosing
 
 def test_the_same_style_draws_the_same_picture_and_only_its_region_is_told_otherwise(trained, root, tmp_path):

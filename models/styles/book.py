@@ -1,8 +1,10 @@
 """styles.json: what encode_features.py found of each class, for people, for the style sheet and for test.py."""
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,17 +41,26 @@ class ClassStyles:
 
 @dataclass(frozen=True)
 class StyleBook:
-    """The styles of all classes that occur. clusters: the name of the clusters' file that belongs to it."""
+    """The styles of all classes that occur.
+
+    clusters: the name of the clusters' file that belongs to it. encoder: `weights.digest` of the encoder that all of it is
+    of; '' where nothing is known. files: {clusters' file: (SHA-256 of its bytes, its encoder)}, of earlier runs as well,
+    since pix2pixHD's format of these files has no room for it.
+    """
 
     clusters: str
     feat_num: int
     classes: dict[int, ClassStyles] = field(default_factory=dict)
+    encoder: str = ""
+    files: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @classmethod
-    def find(cls, table: FeatureTable, clusters: str, n_clusters: int, seed: int, name_of, gaussians: bool) -> StyleBook:
+    def find(cls, table: FeatureTable, clusters: str, n_clusters: int, seed: int, name_of, gaussians: bool,
+             encoder: str = "") -> StyleBook:
         """Cluster a table of rows (features, then size).
 
-        name_of: function from a class's id to its name. gaussians: also fit each class's Gaussian, for a VAE.
+        name_of: function from a class's id to its name. gaussians: also fit each class's Gaussian, for a VAE. encoder: its
+        digest.
         A class whose regions are all too small for the clusters' file is clustered over all of them: its styles can be
         looked at and chosen like the others'.
         """
@@ -63,7 +74,26 @@ class StyleBook:
             points, names = rows[used, :-1], [table.names[i] for i in pictures[used]]
             centres = class_centres(points, n_clusters, seed, label)
             classes[label] = _describe(label, name_of(label), points, names, centres, len(rows), not large.any(), gaussians)
-        return cls(clusters, table.columns - 1, classes)
+        return cls(clusters, table.columns - 1, classes, encoder)
+
+    def with_files(self, folder) -> StyleBook:
+        """A copy that knows the encoders of the clusters' files in `folder`: its own, and what the book there knew."""
+        folder, before = Path(folder), {}
+        with contextlib.suppress(UserError):  # none, or a spoilt one, which is about to be replaced
+            before = StyleBook.read(folder / FILE_NAME).files
+        files = {path.name: (_sha256(path), self.encoder) for path in [folder / self.clusters]}
+        files.update((name, known) for name, known in before.items()
+                     if name not in files and (folder / name).is_file() and _sha256(folder / name) == known[0])
+        return replace(self, files=dict(sorted(files.items())))
+
+    def encoder_of(self, path: Path) -> str:
+        """The encoder that a clusters' file is of; '' where nothing is known, as of one that pix2pixHD made."""
+        known, encoder = self.files.get(path.name, ("", ""))
+        return encoder if known and known == _sha256(path) else ""
+
+    def owns(self, path: Path) -> bool:
+        """Whether a clusters' file is the one that belongs to this book, and not one put in its place."""
+        return path.name == self.clusters and (path.name not in self.files or self.files[path.name][0] == _sha256(path))
 
     def centres(self, small: bool = False) -> dict[int, np.ndarray]:
         """{class: (k, d)} of the classes that the clusters' file holds; or with `small` of those that it leaves out."""
@@ -71,7 +101,9 @@ class StyleBook:
 
     def write(self, path) -> None:
         """Write the book as JSON. The same book gives the same bytes."""
-        write_json(path, {"version": 1, "clusters": self.clusters, "feat_num": self.feat_num,
+        files = {name: {"sha256": known, "encoder": encoder} for name, (known, encoder) in self.files.items()}
+        write_json(path, {"version": 1, "clusters": self.clusters, "feat_num": self.feat_num, "encoder": self.encoder,
+                          "files": files,
                           "classes": {found.name: _plain(found) for found in self.classes.values()}})
 
     @classmethod
@@ -81,9 +113,14 @@ class StyleBook:
         try:
             feat_num = int(raw["feat_num"])
             found = [_parse(name, entry, feat_num) for name, entry in raw["classes"].items()]
-            return cls(str(raw["clusters"]), feat_num, {one.label: one for one in found})
+            files = {str(name): (str(known["sha256"]), str(known["encoder"])) for name, known in raw.get("files", {}).items()}
+            return cls(str(raw["clusters"]), feat_num, {one.label: one for one in found}, str(raw.get("encoder", "")), files)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UserError(f"{path}: is no book of styles ({type(error).__name__}: {error}); {_REMEDY}") from error
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _describe(label, name, points, names, centres, regions, small, gaussians) -> ClassStyles:

@@ -1,15 +1,19 @@
 """Drawing with chosen styles, and encoding photos into them: what a model with an encoder and a generator does at test."""
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 
+from models import weights
 from models.regions import Regions
 from models.styles import flags as style_flags
 from models.styles.styles import Choice, Donor, Encoded, Styles
-from util.errors import UserError
+from options import saved
+from util.checkpoint import read_tensors
+from util.errors import UserError, first_few
 
 
 class StyledDrawing:
@@ -29,9 +33,30 @@ class StyledDrawing:
         self.choice = Choice.of_options(self.opt, self.styles)
         if not self.choice.own:
             self.styles.require(self.choice.mode)
+        if self.choice.takes_styles or style_flags.swaps(self.opt):  # a class that a style photo lacks may get one
+            self.notes += filter(None, [self.outdated_styles()])
         if style_flags.swaps(self.opt):
             from data.style_source import StyleSource
             self.source = StyleSource(self.opt)
+
+    def encoder_digest(self) -> str:
+        """`weights.digest` of the encoder that was trained with this generator, loaded or not; '' where it is not there."""
+        if "E" in self.nets:
+            return weights.digest(self.nets["E"].state_dict())
+        path = saved.experiment_folder(self.opt) / f"{self.opt.which_epoch}_net_E.pth"
+        with contextlib.suppress(UserError):  # none, or a broken one, which drawing with styles can do without
+            return weights.digest(read_tensors(path, mmap=True))
+        return ""
+
+    def outdated_styles(self) -> str:
+        """A line that names the files of styles that are of another encoder than this generator's, or ''."""
+        opt, digest = self.opt, self.encoder_digest() if self.styles.encoders else ""
+        names = [name for name, encoder in self.styles.encoders.items() if digest and encoder != digest]
+        if not names:
+            return ""
+        return (f"{first_few(names)}: made with another encoder than {opt.which_epoch}_net_E.pth (was it trained further "
+                f"since?), so these styles may not fit; make them again with encode_features.py --name {opt.name}" +
+                f" --which_epoch {opt.which_epoch}" * (opt.which_epoch != "latest"))
 
     def posterior(self, image: torch.Tensor, regions: Regions) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(N, C, H, W) photos -> (mu, log-variance) of each region: (R, feat_num) float64; None for a plain encoder."""

@@ -75,18 +75,24 @@ class Choice:
         """A copy with some of it changed."""
         return replace(self, **changes)
 
+    @property
+    def takes_styles(self) -> bool:
+        """Whether any region may get a style that encode_features.py found, and not a photo's features or the prior's."""
+        numbered = any(not isinstance(style, str) for style in self.fixed.values())
+        return numbered or self.mode != "prior" and (not self.own or bool(self.fixed))
+
 
 class Styles:
     """What is known of an experiment's styles, and the rules by which a region gets one.
 
     centres: {class: (k, d)}. gaussians: {class: (mean, covariance)}. missing: what to say where the centres are needed
-    and there are none; '' where there are.
+    and there are none; '' where there are. encoders: {file: `weights.digest` of the encoder that it is of}, where known.
     """
 
     def __init__(self, feat_num: int, centres: dict, gaussians: dict | None = None, spec=None, names: dict | None = None,
-                 missing: str = ""):
+                 missing: str = "", encoders: dict[str, str] | None = None):
         self.feat_num, self.centres, self.gaussians = feat_num, centres, gaussians or {}
-        self.spec, self.names, self.missing = spec, names or {}, missing
+        self.spec, self.names, self.missing, self.encoders = spec, names or {}, missing, encoders or {}
 
     @classmethod
     def of_experiment(cls, opt) -> Styles:
@@ -98,19 +104,23 @@ class Styles:
             if book.feat_num != opt.feat_num:
                 raise UserError(f"{folder / FILE_NAME}: holds styles of {book.feat_num} numbers, the weights take "
                                 f"{opt.feat_num}; make it again with encode_features.py")
-        centres, missing = {}, ""
+        centres, missing, encoders = {}, "", {}
         if path.is_file():
             centres = load_dict(path, columns=opt.feat_num)
-            if book and book.clusters == path.name:
+            if book and book.owns(path):
                 centres = {**book.centres(small=True), **centres}
+            encoders[path] = book.encoder_of(path) if book else ""
         else:
             others = sorted(p.name for p in folder.glob("features_clustered_*.npy"))
             remedy = f"choose {first_few(others)} with --cluster_path" if others else \
                 f"run encode_features.py with --name {opt.name}"
             missing = f"{path}: there is no such file of styles; {remedy}, or draw with --use_encoded_image"
         classes = book.classes.values() if book else ()
-        return cls(opt.feat_num, centres, {one.label: one.gaussian for one in classes if one.gaussian}, opt.spec,
-                   {one.name: one.label for one in classes}, missing)
+        gaussians = {one.label: one.gaussian for one in classes if one.gaussian}
+        if gaussians:
+            encoders[folder / FILE_NAME] = book.encoder
+        return cls(opt.feat_num, centres, gaussians, opt.spec, {one.name: one.label for one in classes}, missing,
+                   {str(file): encoder for file, encoder in encoders.items() if encoder})
 
     # by name
 
