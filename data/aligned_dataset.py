@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data.blends import blends_line, find_blend
 from data.cache import PreparedCache
 from data.image_files import image_size, list_images, read_image, read_label, refuse_other_view
 from data.pairing import near_misses, pair
@@ -166,17 +167,21 @@ class AlignedDataset(torch.utils.data.Dataset):
     # checks before the start
 
     def _check_files(self):
-        """Look at headers and label maps, listing every file at fault in one message."""
+        """Look at headers and label maps, listing every file at fault in one message; tell of ids that blended."""
         keys, count = self.keys, min(len(self.keys), self.limit)
+        self.blends, looked_at = {}, _spread(keys[:count], CHECKED_LABELS)
         with ThreadPoolExecutor(8) as pool:
             faults = [f for f in pool.map(self._header_fault, _spread(keys[:count], CHECKED_HEADERS)) if f]
             if not faults and self.opt.label_nc:
-                faults = [f for f in pool.map(self._label_fault, _spread(keys[:count], CHECKED_LABELS)) if f]
+                faults = [f for f in pool.map(self._label_fault, looked_at) if f]
         if not faults and self.opt.batchSize > 1:
             self._refuse_mixed_sizes(keys[:count])
         if faults:
             (_, first), *others = faults
             raise UserError(first + (f" -- and {len(others)} more: {first_few(path for path, _ in others)}" if others else ""))
+
+        if self.blends:
+            print(blends_line(self.blends, len(looked_at)))
 
     def _refuse_mixed_sizes(self, keys):
         """Pictures of one batch must have one size."""
@@ -228,7 +233,9 @@ class AlignedDataset(torch.utils.data.Dataset):
     def _label_fault(self, key: str) -> tuple[Path, str] | None:
         try:
             if key in self.files.get("label", {}):
-                self._read_ids("label", key)
+                blend = find_blend(self._read_ids("label", key))
+                if blend:
+                    self.blends[self.files["label"][key]] = blend
         except UserError as error:
             return self.files["label"][key], str(error)
         return None

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from data.blends import Blend
+
 ERROR, WARNING, NOTE = "error", "warning", "note"
 
 
@@ -39,6 +41,7 @@ class Facts:
 
     counts: pixels by class id, (largest id + 1,) int64; None without a readable label map.
     sides: for each flip pair, -1 or +1 for the left one lying left or right of its partner, 0 where one is missing.
+    blends: {role: Blend} of maps whose ids were scaled with interpolation.
     scaled: {role: (its size, the label map's)} of what shows the same view at another size.
     photo_mode: the photo file's mode; digest: of the photo file's bytes. Both '' without one.
     """
@@ -46,6 +49,7 @@ class Facts:
     problems: list[Problem] = field(default_factory=list)
     counts: np.ndarray | None = None
     sides: tuple[int, ...] = ()
+    blends: dict[str, Blend] = field(default_factory=dict)
     scaled: dict[str, tuple] = field(default_factory=dict)
     photo_mode: str = ""
     digest: str = ""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data.blends import find_blend
 from data.image_files import image_size, open_image, orientation, read_image, read_label, same_view
 from datasets._check_findings import ERROR, WARNING, Facts, Scene
 from util.errors import UserError, first_few
@@ -49,8 +50,15 @@ def _look_at_label(path: Path | None, label_nc, facts: Facts) -> np.ndarray | No
         facts.add(ERROR, "label out of range", fault)
     elif int(ids.min()) == int(ids.max()) and ids.size > 1:
         facts.add(WARNING, "one class only", f"{path}: holds nothing but label {ids.flat[0]}; look at it")
+    _look_for_blend("label", ids, facts)
     _header_remarks(path, facts)
     return ids
+
+
+def _look_for_blend(role: str, ids: np.ndarray, facts: Facts) -> None:
+    blend = find_blend(ids)
+    if blend:
+        facts.blends[role] = blend
 
 
 def label_fault(path, ids: np.ndarray, label_nc: int | None) -> str:
@@ -66,6 +74,8 @@ def label_fault(path, ids: np.ndarray, label_nc: int | None) -> str:
         remedy = "save whole ids from 0 up"
     elif wrong.tolist() == [255]:
         remedy = "255 often marks pixels to ignore, which this has not: give them a class of their own"
+    elif find_blend(ids):
+        remedy = "they lie between those of both sides of a border: make the map again, scaled with nearest neighbour"
     elif len(wrong) > 40:
         remedy = "this looks like a grey photo, or like a map that was saved as JPEG once: make it again as PNG"
     elif wrong.tolist() == [label_nc]:
@@ -128,7 +138,8 @@ def _look_at_instances(path: Path, label, names, facts: Facts):
         return None
     if int(ids.min()) < 0:
         facts.add(ERROR, "negative instance", f"{path}: holds negative ids, down to {ids.min()}; number from 0")
-    elif label is not None and label.shape == ids.shape and label.min() >= 0:
+    _look_for_blend("inst", ids, facts)
+    if ids.min() >= 0 and label is not None and label.shape == ids.shape and label.min() >= 0:
         _find_mixed_instances(path, ids.astype(np.int64), label.astype(np.int64), names, facts)
     return ids.shape[::-1]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.blends import blends_line, find_blend
 from data.dataset_spec import FILE_NAME, DatasetSpec
 from data.image_files import image_size, read_label
 from datasets._check_findings import ERROR, NOTE, WARNING, Facts, Problem, Scene
@@ -82,17 +83,26 @@ def quick_check(dataroot, phase: str, label_nc: int | None = None, sample: int =
 
 
 def check_labels(paths, label_nc: int | None) -> list[Problem]:
-    """What is wrong with some label maps: files that hold no ids, and ids outside 0..label_nc - 1 (None: any)."""
-    problems = []
+    """What is wrong with some label maps: files that hold no ids, ids outside 0..label_nc - 1 (None: any), blended ids."""
+    problems, blends = [], {}
     for path in paths:
         try:
-            fault = label_fault(path, read_label(path), label_nc)
+            ids = read_label(path)
         except UserError as error:
             problems.append(Problem(ERROR, "unusable label map", str(error)))
             continue
+        fault = label_fault(path, ids, label_nc)
         if fault:
             problems.append(Problem(ERROR, "label out of range", fault))
-    return problems
+        blend = find_blend(ids)
+        if blend:
+            blends[path] = blend
+    return problems + _blended(blends, len(paths))
+
+
+def _blended(blends: dict, looked_at: int, what: str = "label maps") -> list[Problem]:
+    """A line on {file: Blend} of the `looked_at` maps of one folder; none where nothing blended."""
+    return [Problem(WARNING, "blended ids", blends_line(blends, looked_at, what))] if blends else []
 
 
 def _header_fault(path: Path) -> str:
@@ -125,7 +135,7 @@ def _look_inside(result: Result, jobs: int) -> None:
     """Examine every scene, adding up what only all of them together tell."""
     pairs = result.spec.flip_pairs
     function = functools.partial(examine, label_nc=result.label_nc, flip_pairs=pairs, names=result.spec.labels)
-    modes, seen, sides, scaled = {}, {}, [], {}
+    modes, seen, sides, scaled, blends = {}, {}, [], {}, {}
     for scene, facts, fault in work(function, result.scenes, jobs, "pictures"):
         if fault:
             raise UserError(fault)
@@ -135,6 +145,8 @@ def _look_inside(result: Result, jobs: int) -> None:
             sort = "grey" if facts.photo_mode in ("L", "LA", "1", "I;16", "I") else "colour"
             modes.setdefault(sort, []).append(scene)
             _twice(result, seen, scene, facts.digest)
+        for role, blend in facts.blends.items():
+            blends.setdefault((scene.phase, role), {})[scene.files[role]] = blend
         for role, sizes in facts.scaled.items():
             scaled.setdefault(role, []).append((scene.files[role], sizes))
         if any(facts.sides):
@@ -144,6 +156,9 @@ def _look_inside(result: Result, jobs: int) -> None:
         some = first_few([_photo(scene) for scene in modes[fewer]], 3)
         result.problems.append(Problem(WARNING, "grey and colour", f"{some}: in {fewer}, among {len(modes[other])} "
                                        f"photos in {other}; keep one sort"))
+    for (phase, role), found in blends.items():
+        looked_at = sum(scene.phase == phase and role in scene.files for scene in result.scenes)
+        result.problems += _blended(found, looked_at, "label maps" if role == "label" else "instance maps")
     result.problems += [*_mirrored(sides), *_of_other_size(result, scaled)]
 
 
