@@ -269,7 +269,7 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
         mu, log_variance = self.posterior(ctx.image, regions)
         if log_variance is None:
             return regions.paint(mu), None
-        z = reparameterize(mu, log_variance, torch.randn(mu.shape, device=mu.device).double())
+        z = reparameterize(mu, log_variance, torch.randn(mu.shape, device=mu.device).to(mu.dtype))
         return regions.paint(z), self.kl_loss(mu, log_variance, len(ctx.image)).float()
 
     def loss_D(self):  # noqa: N802 - named after the network

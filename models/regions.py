@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+_PARTS = 1024  # sums of which a region's sum is made,
+_SHORT = 64  # and how many numbers each of them adds up in float32
+
 
 @dataclass(frozen=True)
 class Regions:
@@ -16,7 +19,7 @@ class Regions:
 
     index: (N, H, W) int64, each pixel's region, 0..R-1, numbered over the whole batch.
     ids: (R,) int64, the id of each region in its map. picture: (R,) int64, which picture it is of.
-    size: (R,) float64, its pixels.
+    size: (R,) float64, its pixels; float32 on MPS, which has no float64.
     """
 
     index: torch.Tensor
@@ -32,7 +35,7 @@ class Regions:
         span = maps.max() - low + 1
         batch = torch.arange(len(maps), device=maps.device).view(-1, 1, 1)
         keys, index, size = torch.unique(maps - low + batch * span, return_inverse=True, return_counts=True)
-        return cls(index, keys % span + low, keys // span, size.double())
+        return cls(index, keys % span + low, keys // span, size.to(exact(size.device)))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,18 +58,73 @@ class Regions:
         return label[first], count[first] / self.size.cpu().numpy()
 
     def mean(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) -> (R, C) float64: each region's mean. Sums are in double: a region may be a whole picture."""
-        flat = features.double().movedim(1, -1).reshape(-1, features.shape[1])
-        total = flat.new_zeros(len(self), features.shape[1]).index_add(0, self.index.flatten(), flat)
-        return total / self.size[:, None]
+        """(N, C, H, W) -> (R, C): each region's mean, of the precision of `size`."""
+        return _Sums.apply(features, self.index, len(self), self.size.dtype) / self.size[:, None]
 
     def paint(self, vectors: torch.Tensor, dtype=torch.float32) -> torch.Tensor:
-        """(R, C) -> (N, C, H, W): each region filled with its vector."""
-        return vectors[self.index].movedim(-1, 1).to(dtype)
+        """(R, C), on any device -> (N, C, H, W): each region filled with its vector."""
+        if vectors.device != self.index.device:
+            vectors = vectors.to(self.size.dtype).to(self.index.device)
+        return _Painting.apply(vectors, self.index, dtype)
 
     def pool(self, features: torch.Tensor) -> torch.Tensor:
         """Replace features (N, C, H, W) by their mean over each region."""
         return self.paint(self.mean(features), features.dtype)
+
+
+def sums(values: torch.Tensor, index: torch.Tensor, count: int, dtype: torch.dtype) -> torch.Tensor:
+    """(N, C, H, W) values and the region 0..count-1 of each pixel, (N, H, W) -> (count, C): each region's sums.
+
+    Each region is summed in _PARTS parts, neighbouring pixels in different ones: so a GPU's threads seldom wait for each other
+    to add to the same number. In float32, which loses digits with every number that is added, parts stay short.
+    """
+    index, flat = index.flatten(), values.transpose(0, 1).flatten(1)
+    length = len(index) if dtype == torch.float64 else _SHORT * _PARTS
+    total = torch.zeros(len(flat), count, dtype=dtype, device=values.device)
+    for start in range(0, len(index), length):
+        part = index[start:start + length] * _PARTS
+        part += torch.arange(len(part), device=part.device) % _PARTS
+        for channel, its_total in zip(flat, total):
+            parts = torch.zeros(count * _PARTS, dtype=dtype, device=values.device)
+            parts.index_add_(0, part, channel[start:start + length].to(dtype))
+            its_total += parts.view(count, _PARTS).sum(1)
+    return total.T
+
+
+class _Sums(torch.autograd.Function):
+    """`sums`. Its gradient is painted, and that of painting is summed: PyTorch's own gradient of `vectors[index]` walks through
+    the pixels of a region one by one on a GPU."""
+
+    @staticmethod
+    def forward(ctx, values, index, count, dtype):
+        ctx.save_for_backward(index)
+        ctx.dtype = values.dtype
+        return sums(values, index, count, dtype)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return _Painting.apply(gradient, *ctx.saved_tensors, ctx.dtype), None, None, None
+
+
+class _Painting(torch.autograd.Function):
+    """(R, C) vectors and the region of each pixel, (N, H, W) -> (N, C, H, W) in `dtype`."""
+
+    @staticmethod
+    def forward(ctx, vectors, index, dtype):
+        ctx.save_for_backward(index)
+        ctx.count, ctx.dtype = len(vectors), vectors.dtype
+        channels = vectors.T.to(dtype).contiguous().index_select(1, index.flatten())  # rows are cheaper to write than columns
+        return channels.view(-1, *index.shape).movedim(0, 1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        total = _Sums.apply(gradient, *ctx.saved_tensors, ctx.count, exact(gradient.device))
+        return total.to(ctx.dtype), None, None
+
+
+def exact(device) -> torch.dtype:
+    """The most precise type of a device: float64, which MPS lacks."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def edges(maps: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from models.regions import Regions, edges, one_hot
+from models.regions import Regions, edges, one_hot, sums
 
 
 def random_maps(n=3, h=9, w=11, low=0, high=5, seed=0):
@@ -57,6 +57,36 @@ def test_gradient_reaches_every_pixel_equally():
     maps = torch.tensor([[[[0, 1], [1, 1]]]])
     (Regions.of(maps).mean(features)[1] * 3).sum().backward()
     assert torch.allclose(features.grad, torch.tensor([[[[0.0, 1.0], [1.0, 1.0]]]]))
+
+
+def test_gradients_of_means_and_of_painting_are_right():
+    maps = random_maps(n=2, h=4, w=5, high=3)
+    regions = Regions.of(maps)
+    features = torch.randn(2, 2, 4, 5, dtype=torch.float64, requires_grad=True)
+    vectors = torch.randn(len(regions), 2, dtype=torch.float64, requires_grad=True)
+    for function, inputs in ((regions.mean, features), (lambda v: regions.paint(v, torch.float64), vectors)):
+        assert torch.autograd.gradcheck(function, inputs) and torch.autograd.gradgradcheck(function, inputs)
+
+
+@pytest.mark.parametrize("regions", [1, 183, 400])
+def test_sums_are_exact_to_float32_where_there_is_no_float64(regions):
+    """MPS has none; a region may be a whole picture of two million pixels."""
+    generator = torch.Generator().manual_seed(0)
+    index = torch.randint(regions, (1, 1024, 2048), generator=generator)
+    for values in (torch.full((1, 1, 1024, 2048), 0.1), torch.rand(1, 1, 1024, 2048, generator=generator)):
+        exact = sums(values, index, regions, torch.float64)
+        torch.testing.assert_close(sums(values, index, regions, torch.float32).double(), exact, rtol=1e-6, atol=0)
+        plain = torch.zeros(regions, dtype=torch.float64).index_add_(0, index.flatten(), values.flatten().double())
+        torch.testing.assert_close(exact[:, 0], plain, rtol=1e-12, atol=0)
+
+
+def test_painting_holds_no_more_than_what_it_paints():
+    regions = Regions.of(random_maps())
+    vectors = torch.randn(len(regions), 4, dtype=torch.float64, requires_grad=True)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(saved.append, lambda x: x):
+        regions.paint(vectors)
+    assert sum(t.numel() for t in saved) <= regions.index.numel()
 
 
 def test_large_regions_keep_their_precision():

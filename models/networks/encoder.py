@@ -56,7 +56,7 @@ class Encoder(nn.Module):
         return finish(self.model, image, self.skip, image)
 
     def posterior(self, image: torch.Tensor, regions: Regions) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The Gaussian of each region, as (mu, log-variance): (R, output_nc) float64 each.
+        """The Gaussian of each region, as (mu, log-variance): (R, output_nc) each, as precise as `Regions.mean`.
 
         mu = mean_P(W_mu h + b_mu) and l = clamp(mean_P(W_l h + b_l), -10, 10) over a region's pixels P. A plain encoder
         gives its pooled feature and None.

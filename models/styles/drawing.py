@@ -59,7 +59,7 @@ class StyledDrawing:
                 f" --which_epoch {opt.which_epoch}" * (opt.which_epoch != "latest"))
 
     def posterior(self, image: torch.Tensor, regions: Regions) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(N, C, H, W) photos -> (mu, log-variance) of each region: (R, feat_num) float64; None for a plain encoder."""
+        """(N, C, H, W) photos -> (mu, log-variance) of each region, (R, feat_num) each; None for a plain encoder."""
         with self.autocast():
             return self.nets["E"].posterior(image, regions)
 
@@ -82,7 +82,7 @@ class StyledDrawing:
         for look in range(choice.looks):
             vectors = [self.styles.pick(classes[i], choice, batch["index"][i], look, own[i], donors[i])
                        for i in range(len(classes))]
-            features = regions.paint(torch.from_numpy(np.concatenate(vectors)).to(self.device))
+            features = regions.paint(torch.from_numpy(np.concatenate(vectors)))
             outputs["synthesized_image" + (f"_{look + 1}" if look else "")] = self.generate(ctx.condition, features)
         return {**outputs, **({"style_image": [donor.photo for donor in donors]} if any(donors) else {})}
 
@@ -129,7 +129,7 @@ class StyledDrawing:
             painted = []
             for label, vector in changes[start:start + at_once]:
                 features = np.where((classes == label)[:, None], vector, own)
-                painted.append(regions.paint(torch.from_numpy(features).to(self.device)))
+                painted.append(regions.paint(torch.from_numpy(features)))
             yield from self.generate(ctx.condition.expand(len(painted), -1, -1, -1), torch.cat(painted))
 
     @torch.no_grad()
