@@ -38,8 +38,8 @@ def main():
 
 
 def _is_imitated(flags) -> bool:
-    from util.device import available_gpu_ids, parse_gpu_ids, usable_precision
-    return usable_precision("bf16", "cuda" if available_gpu_ids(parse_gpu_ids(flags.gpu_ids))[0] else "cpu") != "bf16"
+    from util.device import available_gpu_ids, device_type, parse_gpu_ids, usable_precision
+    return usable_precision("bf16", device_type(available_gpu_ids(parse_gpu_ids(flags.gpu_ids))[0])) != "bf16"
 
 
 def _figures(precision: str, flags, folder: Path) -> dict:

@@ -9,7 +9,7 @@ import torch
 
 from data.sampler import EpochSampler, RunSampler
 from util import distributed
-from util.device import keep_freed_memory
+from util.device import device_type, keep_freed_memory
 from util.errors import UserError, first_few
 
 DATASETS = {"aligned": "data.aligned_dataset:AlignedDataset"}
@@ -47,7 +47,7 @@ class DataLoader:
         workers = min(opt.nThreads, -(-self.length // opt.batchSize))
         self.loader = torch.utils.data.DataLoader(
             _Guarded(self.dataset), batch_sampler=self.sampler, num_workers=workers, collate_fn=collate,
-            pin_memory=bool(opt.gpu_ids), persistent_workers=workers > 0, worker_init_fn=_start_worker,
+            pin_memory=device_type(opt.gpu_ids) == "cuda", persistent_workers=workers > 0, worker_init_fn=_start_worker,
             generator=torch.Generator())  # else each epoch's start would draw from the model's random numbers
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from models.networks import build
 from models.networks.recompute import checkpoint_activations
 from util import distributed
 from util.checkpoint import finish_commit
-from util.device import autocast, compile_network, device_of, laid_out_as, usable_precision
+from util.device import autocast, compile_network, device_of, expect_sizes, laid_out_as, usable_precision
 from util.errors import UserError, first_few
 
 _HOPELESS = 50  # overflowing fp16 steps in a row; the loss scale has then been halved fifty times
@@ -49,6 +49,7 @@ class BaseModel(nn.Module, ABC):
             for net in self.compiled():
                 compile_network(net, self.precision)
         if opt.role == "train":
+            expect_sizes(self.device, opt.resize_or_crop)
             if opt.checkpoint_activations:
                 checkpoint_activations(self.nets)
             self.optimizers = self.make_optimizers()
@@ -186,8 +187,11 @@ class BaseModel(nn.Module, ABC):
         return terms
 
     def _gradients_are_needed_whole(self) -> bool:
-        """By other processes, by the scaler, which looks for overflows first, or by who wants to see their norms."""
-        return distributed.world() > 1 or self.scaler.is_enabled() or self.opt.verbose
+        """By other processes, by the scaler, which looks for overflows first, or by who wants to see their norms.
+
+        And by a GPU, where the many small steps would take longer than the one that they make up.
+        """
+        return self.device.type != "cpu" or distributed.world() > 1 or self.scaler.is_enabled() or self.opt.verbose
 
     def _step_while_going_back(self, name: str, total: torch.Tensor) -> None:
         """Step each parameter as soon as its gradient is there: the gradients are never in memory together.
@@ -257,8 +261,8 @@ class BaseModel(nn.Module, ABC):
         """Everything but the weights that an exact resume needs."""
         state = {"optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
                  "scaler": self.scaler.state_dict(), "extra": self.extra_state(), "torch_rng": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
+        if self.device.type != "cpu":
+            state[f"{self.device.type}_rng"] = torch.get_device_module(self.device).get_rng_state()
         return state
 
     def load_state(self, state: dict) -> None:
@@ -271,8 +275,8 @@ class BaseModel(nn.Module, ABC):
                 self.scaler.load_state_dict(state["scaler"])
             self.load_extra_state(state.get("extra", {}))
             torch.set_rng_state(state["torch_rng"])
-            if "cuda_rng" in state and self.device.type == "cuda":
-                torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+            if f"{self.device.type}_rng" in state:
+                torch.get_device_module(self.device).set_rng_state(state[f"{self.device.type}_rng"])
         except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise UserError(f"latest_state.pth: does not belong to these networks ({error}); delete it to resume from the "
                             "weights alone") from error

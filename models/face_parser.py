@@ -12,7 +12,7 @@ from models import weights
 from models.networks import build
 from models.networks.bisenet import BiSeNet, imagenet_colors
 from util.checkpoint import STATE, finish_commit, read_tensors
-from util.device import autocast, available_gpu_ids, device_of, parse_gpu_ids, usable_precision
+from util.device import autocast, available_gpu_ids, device_of, device_type, parse_gpu_ids, usable_precision
 from util.errors import UserError
 from util.files import read_json
 
@@ -51,7 +51,7 @@ class FaceParser:
         trained_here = path.name.endswith("_net_P.pth")
         spec = trained_spec(folder) if trained_here else DatasetSpec()
         return cls(net, named_spec(spec, classes, path), _size(folder) if trained_here else PUBLISHED_SIZE, device_of(ids),
-                   usable_precision(precision, "cuda" if ids else "cpu"))
+                   usable_precision(precision, device_type(ids)))
 
     @torch.no_grad()
     def __call__(self, photos: torch.Tensor, smooth: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:

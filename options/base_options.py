@@ -10,7 +10,7 @@ from data.dataset_spec import DatasetSpec
 from options import saved
 from options.flags import INF, FlagParser, folder_name, number, resize_or_crop, whole, whole_or_inf
 from util import distributed
-from util.device import PRECISIONS, available_gpu_ids, parse_gpu_ids, usable_precision
+from util.device import PRECISIONS, available_gpu_ids, device_type, parse_gpu_ids, usable_precision
 from util.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -210,9 +210,11 @@ def check_shared(opt) -> None:
     if opt.label_nc and beyond:
         raise UserError(f"{Path(opt.dataroot) / 'dataset.json'}: flip_pairs names id {beyond[0]}, but --label_nc "
                         f"{opt.label_nc} allows 0 to {opt.label_nc - 1}; raise --label_nc or remove the pair")
-    used = usable_precision(opt.precision, "cuda" if opt.gpu_ids else "cpu")
+    used = usable_precision(opt.precision, device_type(opt.gpu_ids))
     if (opt.precision, used) == ("fp16", "bf16"):
         print("--fp16 on a CPU: bfloat16 is used, which CPUs compute and which needs no loss scaling")
+    elif opt.precision != used and opt.gpu_ids:
+        print(f"--precision {opt.precision}: on MPS, float32 is used")
     elif opt.precision != used:
         print(f"--precision {opt.precision}: this CPU computes no 16-bit numbers (it has neither AVX-512 nor AMX), and "
               "imitating them is many times slower; float32 is used")
@@ -243,7 +245,7 @@ def _experiment_flags(parser):
     group = parser.add_argument_group("experiment")
     group.add_argument("--name", type=folder_name, default="label2city", help="the experiment: results and weights go "
                        "to its folder in --checkpoints_dir")
-    group.add_argument("--gpu_ids", default="0", help="devices, such as 0 or 0,1,2; -1 for the CPU")
+    group.add_argument("--gpu_ids", default="0", help="devices, such as 0 or 0,1,2; mps for Apple's GPU; -1 for the CPU")
     group.add_argument("--checkpoints_dir", default="./checkpoints", help="where experiments are kept")
     group.add_argument("--model", default="pix2pixHD", architecture=True, help="which model: one of models.models.MODELS")
     group.add_argument("--norm", choices=("instance", "batch"), default="instance", architecture=True, from_dataset=True,

@@ -307,6 +307,21 @@ def test_no_cuda_means_the_cpu_and_one_line_says_so(spot, monkeypatch, capsys):
     assert len([line for line in capsys.readouterr().out.splitlines() if "--gpu_ids 0" in line and "CPU" in line]) == 1
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_mps_is_used_where_it_is_and_the_cpu_where_not(spot, monkeypatch, capsys, there):
+    import torch
+
+    from util.device import device_of
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: there)
+    opt = TrainOptions().parse(["--name", "x", "--dataroot", "data", "--gpu_ids", "mps", "--precision", "bf16"])
+    lines = capsys.readouterr().out.splitlines()
+    assert opt.gpu_ids == (["mps"] if there else []) and device_of(opt.gpu_ids) == torch.device("mps" if there else "cpu")
+    assert len([line for line in lines if "--gpu_ids mps" in line and "CPU" in line]) == (not there)
+    assert not there or len([line for line in lines if "--precision bf16" in line and "float32" in line]) == 1
+    with pytest.raises(UserError, match="--gpu_ids mps,0"):
+        options(["--name", "x", "--dataroot", "data", "--gpu_ids", "mps,0"])
+
+
 def test_table_shows_what_is_no_default_and_where_it_came_from(spot, capsys):
     TrainOptions().parse(["--name", "x", "--dataroot", "data", "--ngf", "8"])
     out = capsys.readouterr().out

@@ -190,3 +190,19 @@ def test_compiled_networks_train_and_draw_alike(root, tmp_path):
 def test_layers_that_count_batches_are_not_checkpointed(name, flags, root, tmp_path):
     with pytest.raises(UserError, match="--checkpoint_activations"):
         training(name, root, tmp_path, "--checkpoint_activations", *flags)
+
+
+def test_single_parameters_are_stepped_on_the_way_back_on_a_cpu_only(root, tmp_path):
+    model, _ = training("pix2pixHD", root, tmp_path)
+    assert not model._gradients_are_needed_whole()
+    model.device = torch.device("cuda")  # where each small step costs a kernel's start
+    assert model._gradients_are_needed_whole()
+
+
+@pytest.mark.parametrize("kind, mode, wanted", [
+    ("cuda", "resize_and_crop", True), ("cuda", "scale_width_and_crop", True), ("cuda", "resize", True),
+    ("cuda", "scale_width", False), ("cuda", "none", False), ("cuda", "pad", False), ("cpu", "resize_and_crop", False)])
+def test_cudnn_tries_its_convolutions_where_every_batch_has_one_size(kind, mode, wanted, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    device.expect_sizes(torch.device(kind), mode)
+    assert torch.backends.cudnn.benchmark == wanted

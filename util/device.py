@@ -11,13 +11,15 @@ from util.errors import UserError
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
-def parse_gpu_ids(text: str) -> list[int]:
-    """'0,2' -> [0, 2]; '-1' -> [] (the CPU). Raises UserError naming --gpu_ids."""
+def parse_gpu_ids(text: str) -> list[int | str]:
+    """'0,2' -> [0, 2]; 'mps' -> ['mps'], Apple's GPU; '-1' -> [] (the CPU). Raises UserError naming --gpu_ids."""
     words = [word.strip() for word in str(text).split(",")]
+    if words == ["mps"]:
+        return words
     try:
         ids = [int(word) for word in words]
     except ValueError:
-        raise UserError(f"--gpu_ids {text}: give device numbers such as 0 or 0,1, or -1 for the CPU") from None
+        raise UserError(f"--gpu_ids {text}: give device numbers such as 0 or 0,1, or mps alone, or -1 for the CPU") from None
     if any(i < 0 for i in ids):
         if ids != [-1]:
             raise UserError(f"--gpu_ids {text}: -1 (the CPU) stands alone")
@@ -27,21 +29,27 @@ def parse_gpu_ids(text: str) -> list[int]:
     return ids
 
 
-def available_gpu_ids(ids: list[int]) -> tuple[list[int], str]:
+def available_gpu_ids(ids: list[int | str]) -> tuple[list[int | str], str]:
     """The ids that can be used, and a line to print where they are not those asked for.
 
-    No CUDA at all falls back to the CPU; a device number this machine lacks raises UserError naming --gpu_ids.
+    No CUDA (or MPS) at all falls back to the CPU; a device number this machine lacks raises UserError naming --gpu_ids.
     """
     if not ids:
         return [], ""
     import torch
-    if not torch.cuda.is_available():
-        return [], f"--gpu_ids {','.join(map(str, ids))}: no CUDA device here, running on the CPU"
-    count = torch.cuda.device_count()
-    missing = [i for i in ids if i >= count]
+    asked, kind = ",".join(map(str, ids)), device_type(ids)
+    if not (torch.backends.mps if kind == "mps" else torch.cuda).is_available():
+        return [], f"--gpu_ids {asked}: no {kind.upper()} device here, running on the CPU"
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    missing = [i for i in ids if kind == "cuda" and i >= count]
     if missing:
-        raise UserError(f"--gpu_ids {','.join(map(str, ids))}: this machine has {count} CUDA device(s), numbered from 0")
+        raise UserError(f"--gpu_ids {asked}: this machine has {count} CUDA device(s), numbered from 0")
     return ids, ""
+
+
+def device_type(gpu_ids: list[int | str]) -> str:
+    """'cuda', 'mps' or 'cpu'."""
+    return "mps" if gpu_ids == ["mps"] else "cuda" if gpu_ids else "cpu"
 
 
 def keep_freed_memory() -> None:
@@ -66,10 +74,20 @@ def computes_bf16() -> bool:
 
 
 def usable_precision(precision: str, device_type: str) -> str:
-    """What a device of that type computes in where `precision` is asked for: CPUs have no fp16, and some no bf16."""
-    if device_type != "cpu" or precision == "fp32":
+    """What a device of that type computes in where `precision` is asked for: CPUs have no fp16, and some no bf16.
+
+    On MPS float32 is used, as which versions of it compute what in 16 bits cannot be asked.
+    """
+    if device_type == "cuda" or precision == "fp32":
         return precision
-    return "bf16" if computes_bf16() else "fp32"
+    return "bf16" if device_type == "cpu" and computes_bf16() else "fp32"
+
+
+def expect_sizes(device, resize_or_crop: str) -> None:
+    """Have cuDNN choose convolutions by trying them, which pays where all batches have one size."""
+    import torch
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = "resize" in resize_or_crop or "crop" in resize_or_crop
 
 
 def compile_network(net, precision: str):
@@ -96,7 +114,7 @@ def laid_out_as(reference, value):
     return torch.empty_like(reference, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
-def device_of(gpu_ids: list[int]):
+def device_of(gpu_ids: list[int | str]):
     """The torch device of this process: the first id, or this process's own under torchrun; else the CPU."""
     import torch
     if not gpu_ids:
@@ -106,6 +124,8 @@ def device_of(gpu_ids: list[int]):
     if local >= len(gpu_ids):
         raise UserError(f"--gpu_ids {','.join(map(str, gpu_ids))}: process {local} of this machine has no device; name one for "
                         "each process, or -1 for the CPU")
+    if device_type(gpu_ids) == "mps":
+        return torch.device("mps")
     device = torch.device("cuda", gpu_ids[local])
     torch.cuda.set_device(device)
     return device

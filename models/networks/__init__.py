@@ -64,7 +64,7 @@ def build(make, fresh: bool = True) -> nn.Module:
 
 
 def _place(net: nn.Module, gpu_ids) -> nn.Module:
-    return net.to(torch.device("cuda", gpu_ids[0])) if len(gpu_ids) else net
+    return net.to(torch.device("cuda", gpu_ids[0]) if gpu_ids[0] != "mps" else "mps") if len(gpu_ids) else net
 
 
 def print_network(net: nn.Module) -> None:
