@@ -289,8 +289,9 @@ class AlignedDataset(torch.utils.data.Dataset):
         if path is None or (role == "image" and "image" not in self.needs and self.opt.role != "test"):
             return 0
         channels = {"label": self.opt.input_nc, "image": self.opt.output_nc}.get(role) or self.opt.feat_num
-        values = self._scaled_picture(path, 1 if channels == 1 else 3, size)
-        return self.preprocess.placed_image(values, size, draw, lit=role == "image")
+        smooth = role != "feat"  # a feature is constant over its region; no third one lies between two regions
+        values = self._scaled_picture(path, 1 if channels == 1 else 3, size, smooth)
+        return self.preprocess.placed_image(values, size, draw, lit=role == "image", smooth=smooth)
 
     # what is the same each time an item is asked for, from the cache where there is one
 
@@ -301,11 +302,13 @@ class AlignedDataset(torch.utils.data.Dataset):
                              lambda: self.preprocess.scaled_ids(self._read_ids(role, name), size))
         return ids if self.cache is None else self._checked(role, name, ids)
 
-    def _scaled_picture(self, path, channels, size) -> np.ndarray:
-        """A picture of the scaled size; a JPEG is decoded no larger than that takes."""
+    def _scaled_picture(self, path, channels, size, smooth) -> np.ndarray:
+        """A picture of the scaled size; a JPEG is decoded no larger than that takes, where it is scaled smoothly."""
         width, height = self.preprocess.scaled(size)
-        return self._prepared(path, ("picture", channels), (height, width, 3) if channels == 3 else (height, width),
-                              lambda: self.preprocess.scaled_image(read_image(path, channels, (width, height)), size))
+        least = (width, height) if smooth else None
+        return self._prepared(path, ("picture" if smooth else "features", channels),
+                              (height, width, 3) if channels == 3 else (height, width),
+                              lambda: self.preprocess.scaled_image(read_image(path, channels, least), size, smooth))
 
     def _prepared(self, path, recipe, shape, make) -> np.ndarray:
         return make() if self.cache is None else self.cache.get(path, recipe, shape, make)

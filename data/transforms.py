@@ -105,12 +105,13 @@ class Preprocess:
 
     # the two halves of those: what is the same each time, and what the draw decides
 
-    def scaled_image(self, image: Image.Image, size: tuple[int, int]) -> np.ndarray:
-        """A PIL picture -> uint8 (H, W, 3) or (H, W), or float32 (H, W) for 'F', of the size `scaled`; bicubic.
+    def scaled_image(self, image: Image.Image, size: tuple[int, int], smooth: bool = True) -> np.ndarray:
+        """A PIL picture -> uint8 (H, W, 3) or (H, W), or float32 (H, W) for 'F', of the size `scaled`.
 
-        It may be read-only.
+        smooth: bicubic; else nearest neighbour. It may be read-only.
         """
-        return np.asarray(_resize(image, self.scaled(size), Image.Resampling.BICUBIC))
+        how = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
+        return np.asarray(_resize(image, self.scaled(size), how))
 
     def scaled_ids(self, ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """A map of ids (H, W) -> the same dtype, of the size `scaled`; nearest neighbour. Never `ids` itself."""
@@ -118,9 +119,13 @@ class Preprocess:
             return ids.copy()
         return np.array(_resize(Image.fromarray(ids), self.scaled(size), Image.Resampling.NEAREST))
 
-    def placed_image(self, values: np.ndarray, size: tuple[int, int], draw: Draw, lit: bool = False) -> torch.Tensor:
-        """What `scaled_image` gave -> float32 (C, H, W) in [-1, 1]: turned, cropped, mirrored, lit, filled up."""
-        values = self._cut(values[:, :, None] if values.ndim == 2 else values, size, draw, smooth=True)
+    def placed_image(self, values: np.ndarray, size: tuple[int, int], draw: Draw, lit: bool = False,
+                     smooth: bool = True) -> torch.Tensor:
+        """What `scaled_image` gave -> float32 (C, H, W) in [-1, 1]: turned, cropped, mirrored, lit, filled up.
+
+        smooth: turned by interpolation; else nearest neighbour.
+        """
+        values = self._cut(values[:, :, None] if values.ndim == 2 else values, size, draw, smooth)
         tensor = torch.from_numpy(values.transpose(2, 0, 1).astype(np.float32, order="C"))  # always a copy
         light = draw.light if lit else Draw.light
         if values.dtype == np.uint8 and light == Draw.light:

@@ -360,7 +360,26 @@ def test_features_are_read_where_asked(tmp_path, root):
         save(tmp_path / "train_feat" / f"p{i:02d}.png", np.full((2 * SIDE, 2 * SIDE, 3), 255, np.uint8))
     item = loader_of(tmp_path, "--label_feat", "--load_features").dataset[0]
     assert item["feat"].shape == (3, SIDE, SIDE) and (item["feat"] == 1).all()
-    (tmp_path / "train_feat" / "p04.png").unlink()
+
+
+@pytest.mark.parametrize("more", [[], ["--aug_rotate", "30", "--aug_scale", "0.3"], ["--cache", "kept"]])
+def test_scaling_feature_maps_mixes_no_two_regions(tmp_path, root, more, monkeypatch):
+    """A feature is constant over its region; between two regions lies no third feature."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    for i in range(5):
+        regions = np.kron(np.array([[0, 255], [255, 0]], np.uint8), np.ones((SIDE - 5, SIDE - 5), np.uint8))
+        save(tmp_path / "train_feat" / f"p{i:02d}.png", np.repeat(regions[:, :, None], 3, 2))
+    dataset = loader_of(tmp_path, "--label_feat", "--load_features", *more).dataset
+    for i in [*range(5), *range(5)]:  # twice: from the cache, where there is one
+        assert set(dataset[i]["feat"].unique().tolist()) == {-1.0, 1.0}
+        assert len(dataset[i]["image"].unique()) > 100
+
+
+def test_feature_maps_that_are_missing_are_named(tmp_path, root):
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    for i in range(4):
+        save(tmp_path / "train_feat" / f"p{i:02d}.png", np.full((2 * SIDE, 2 * SIDE, 3), 255, np.uint8))
     with pytest.raises(UserError, match="p04"):
         loader_of(tmp_path, "--label_feat", "--load_features")
 
