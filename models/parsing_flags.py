@@ -45,5 +45,9 @@ def check(opt) -> None:
     if opt.role == "train" and opt.checkpoint_activations:
         raise UserError("--checkpoint_activations: a parser's norms count each batch they see, so its layers cannot be run "
                         "again; leave it out")
+    for flag, own in (("aug_rotate", "turn"), ("aug_scale", "zoom"), ("aug_color", "jitter")):
+        if opt.role == "train" and getattr(opt, flag):
+            raise UserError(f"--{flag} {getattr(opt, flag):g}: a parser's pictures change by --{own} {getattr(opt, own):g} "
+                            f"already; give --{own} instead")
     if opt.role == "train" and opt.from_scratch and opt.resnet_weights:
         raise UserError("--from_scratch and --resnet_weights: start from random weights or from a file; give one of the two")

@@ -229,6 +229,15 @@ def test_photo_and_map_are_changed_alike_and_by_the_draw_alone():
     assert Augment(0, 0, 0, 1)(image, label, 1, [0])[0] is image
 
 
+@pytest.mark.parametrize("flag, own", [("aug_rotate", "--turn 10"), ("aug_scale", "--zoom 0.25"),
+                                       ("aug_color", "--jitter 0.4")])
+def test_a_picture_is_augmented_once(faces, flag, own):
+    argv = [*SMALL, *FRESH, "--dataroot", faces, "--name", "m"]
+    with pytest.raises(UserError, match=f"--{flag} 0.5: .*{own}"):
+        options([*argv, f"--{flag}", "0.5"])
+    assert options([*argv, f"--{flag}", "0"]).turn == 10
+
+
 # figures and pages
 
 def test_figures_by_hand():
