@@ -3,6 +3,7 @@ from pathlib import Path
 
 import startup  # noqa: F401 - before torch
 from data.data_loader import CreateDataLoader
+from models.models import create_model
 from models.predictor import Predictor
 from options.test_options import TestOptions
 from util import distributed
@@ -18,12 +19,12 @@ def main():
     """Parse, build, draw."""
     opt = TestOptions().parse()
     distributed.start(device_of(opt.gpu_ids))
-    loader = CreateDataLoader(opt)
-    predictor = Predictor(opt)
     if opt.export_onnx:
         if distributed.is_main():
-            predictor.model.export_onnx(opt.export_onnx)
+            create_model(opt).export_onnx(opt.export_onnx)
         return 0
+    loader = CreateDataLoader(opt)
+    predictor = Predictor(opt)
     folder = Path(opt.results_dir) / opt.name / f"{opt.phase}_{opt.which_epoch}"
     title = f"Experiment = {opt.name}, Phase = {opt.phase}, Epoch = {opt.which_epoch}"
     with ResultPage(folder, title, width=opt.display_winsize) as page:

@@ -105,6 +105,10 @@ def check(opt) -> None:
          "needs weights trained with --label_feat or --instance_feat"),
         (getattr(opt, "use_encoded_image", False) and opt.load_features, "--use_encoded_image and --load_features: features "
          "come from the picture or from <phase>_feat; give one of the two"),
+        (opt.role == "test" and opt.export_onnx and opt.onnx, "--export_onnx and --onnx: write that form or draw with it; give "
+         "one of the two"),
+        (opt.role == "test" and opt.export_onnx and opt.engine, "--export_onnx and --engine: write another form or draw with "
+         "one; give one of the two"),
         (opt.role == "train" and opt.checkpoint_activations and opt.norm == "batch", "--checkpoint_activations: layers of "
          "--norm batch count each batch they see, so they cannot be run again; use --norm instance, or leave it out"),
         (opt.role == "encode" and not features, "this model has no feature encoder; it needs weights trained with "

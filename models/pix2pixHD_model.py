@@ -81,13 +81,13 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
             self._make_losses()
         if opt.role == "test":
             self._deploy()
-            if self.use_features and not opt.load_features:
+            if self.use_features and not opt.load_features and not opt.export_onnx:
                 self.find_styles()
 
     # networks
 
     def networks(self):
-        """G and D and E to train, G (and E) to draw, E alone to encode."""
+        """G and D and E to train, G (and E) to draw, E alone to encode, G alone to export."""
         opt, condition = self.opt, self._channels()[0]
         makers = {}
         if opt.role != "encode" and not (opt.role == "test" and (opt.onnx or opt.engine)):
@@ -95,7 +95,7 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
         if opt.role == "train":
             makers["D"] = lambda: MultiscaleDiscriminator(condition + opt.output_nc, opt.ndf, opt.n_layers_D, opt.norm,
                                                           opt.no_lsgan, opt.num_D, not opt.no_ganFeat_loss)
-        encodes = opt.role in ("train", "encode") or opt.use_encoded_image or style_flags.swaps(opt)
+        encodes = opt.role != "test" or not opt.export_onnx and (opt.use_encoded_image or style_flags.swaps(opt))
         if self.use_features and not opt.load_features and encodes:
             makers["E"] = lambda: generator(opt.output_nc, opt.feat_num, opt.nef, "encoder", opt.n_downsample_E,
                                             norm=opt.norm_E or opt.norm, upsample=opt.upsample, image_skip=opt.feat_skip,

@@ -1,9 +1,13 @@
 """The generator as ONNX and with fewer bits draws what it drew before; what is missing is said by flag."""
+import shutil
+
 import pytest
 import torch
 
+from models import deploy
 from models.deploy import EngineGenerator, OnnxGenerator, export_onnx, round_weights
 from models.networks import define_G
+from tests.conftest import call, succeed
 from util.errors import UserError
 
 
@@ -23,6 +27,23 @@ def test_exported_generator_draws_the_same_at_other_sizes(tmp_path):
             torch.testing.assert_close(OnnxGenerator(path)(x), net(x), atol=1e-4, rtol=1e-3)
     with pytest.raises(UserError, match="--onnx .*5 channels.*4"):
         OnnxGenerator(path)(torch.zeros(1, 4, 32, 32))
+
+
+def test_exporting_needs_the_experiment_alone(trained, tmp_path, monkeypatch):
+    """Neither the data root, nor styles, nor the encoder; where the weights were copied to, they may all be missing."""
+    exported = []
+    monkeypatch.setattr(deploy, "export_onnx", lambda net, channels, multiple, path: exported.append((net, channels, path)))
+    shutil.copytree(trained / "faces", tmp_path / "x", ignore=shutil.ignore_patterns("*.npy", "styles*", "*_net_E.pth"))
+    monkeypatch.chdir(tmp_path)
+    where = ["--name", "x", "--checkpoints_dir", tmp_path, "--dataroot", "gone", "--gpu_ids", "-1"]
+    done = succeed(call("test", *where, "--export_onnx", "g.onnx"))
+    assert "g.onnx" in done.out
+    succeed(call("test", *where, "--export_onnx", "g.onnx", "--use_encoded_image"))
+    for net, channels, path in exported:
+        assert (channels, path) == (6 + 1 + 3, "g.onnx") and net(torch.zeros(1, channels, 16, 16)).shape == (1, 3, 16, 16)
+    assert len(exported) == 2 and not (tmp_path / "results").exists()
+    done = call("test", *where, "--export_onnx", "g.onnx", "--onnx", "h.onnx")
+    assert done.status == 2 and "--export_onnx and --onnx" in done.err
 
 
 @pytest.mark.parametrize("make, flag", [
