@@ -171,26 +171,33 @@ class BaseOptions:
 
     def _finish(self, parser, values, sources, spec, record, argv) -> Options:
         from models.models import model_class
-        ids, line = available_gpu_ids(parse_gpu_ids(values["gpu_ids"]))
-        if line:
-            print(line)
-        if len(ids) > 1 and not distributed.launched():
-            if self.is_script:
-                distributed.launch(len(ids))
-            print(f"--gpu_ids {values['gpu_ids']}: only the scripts start a process a device, using {ids[0]}")
-            ids = ids[:1]
-        values["gpu_ids"] = ids
         if values["fp16"] and sources["precision"] != "command line":
             values["precision"], sources["precision"] = "fp16", "--fp16"
         elif sources["fp16"] == "command line" and values["precision"] == "fp16" and sources["precision"] == "opt.json":
             values["precision"], sources["precision"] = parser.get_default("precision"), "--no-fp16"
+        values["gpu_ids"] = parse_gpu_ids(values["gpu_ids"])
         self.finish_values(values, sources)
         opt = Options(**values, isTrain=self.is_train, role=self.role, spec=spec, sources=sources, saved=record,
                       notes=(), command=shlex.join([Path(sys.argv[0]).name, *argv]))
-        check_shared(opt)
         model_class(opt.model).check_options(opt)
+        opt = opt.replace(gpu_ids=self._devices(opt))
+        check_shared(opt)
         print(self.table(parser, opt))
         return opt
+
+    def _devices(self, opt) -> list[int]:
+        """The numbers of --gpu_ids that this process and its like use; where they are several, a script starts anew in each."""
+        ids, line = available_gpu_ids(opt.gpu_ids)
+        if line:
+            print(line)
+        if len(ids) < 2 or distributed.launched():
+            return ids
+        if self.is_script:
+            if self.role == "train":
+                _tell_idle(ids, opt.batchSize)
+            distributed.launch(len(ids))
+        print(f"--gpu_ids {','.join(map(str, ids))}: only the scripts start a process a device, using {ids[0]}")
+        return ids[:1]
 
     def finish_values(self, values, sources):
         """A subclass's last word: values that follow from others."""
@@ -231,6 +238,16 @@ def _every_flag() -> dict[str, bool]:
             parser = options._full_parser(options._first_phase(["--model", model]), {})
             found |= {dest: dest in parser.from_dataset for dest in parser.flags()}
     return found
+
+
+def _tell_idle(ids: list[int], batch_size: int) -> None:
+    """Say which devices have no share of a batch, if any."""
+    share = -(-batch_size // len(ids))
+    idle = ids[-(-batch_size // share):]
+    if idle:
+        named = f"device {idle[0]} has" if len(idle) == 1 else f"devices {','.join(map(str, idle))} have"
+        print(f"--gpu_ids {','.join(map(str, ids))}: with --batchSize {batch_size} {named} nothing to do; raise --batchSize to "
+              f"{share * len(ids)}, or name fewer devices")
 
 
 def _short(path: Path) -> str:

@@ -300,6 +300,27 @@ def test_a_script_starts_as_many_processes_as_it_has_devices(spot, monkeypatch, 
     assert launched == [2], "a program that brings its own words is left alone"
 
 
+@pytest.mark.parametrize("ids, batch, idle", [
+    ("1,3", 1, "device 3 has nothing to do; raise --batchSize to 2,"), ("1,3", 2, ""), ("1,3", 3, ""),
+    ("0,1,2,3", 2, "devices 2,3 have nothing to do; raise --batchSize to 4,"),
+    ("0,1,2", 4, "device 2 has nothing to do; raise --batchSize to 6,")])
+def test_a_device_without_a_share_of_the_batch_is_told(spot, monkeypatch, capsys, ids, batch, idle):
+    import torch
+
+    from util import distributed
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr(distributed, "launch", lambda processes: None)
+    words = ["--name", "x", "--dataroot", "data", "--label_feat", "--batchSize", str(batch), "--gpu_ids", ids]
+    monkeypatch.setattr("sys.argv", ["train.py", *words])
+    TrainOptions().parse()
+    told = [line for line in capsys.readouterr().out.splitlines() if "nothing to do" in line]
+    assert len(told) == bool(idle) and all(f"--gpu_ids {ids}: with --batchSize {batch} {idle}" in line for line in told)
+    monkeypatch.setattr("sys.argv", ["test.py", *words])
+    TestOptions().parse()
+    assert "nothing to do" not in capsys.readouterr().out, "of a test each device has a run of the pictures"
+
+
 def test_no_cuda_means_the_cpu_and_one_line_says_so(spot, monkeypatch, capsys):
     import torch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
