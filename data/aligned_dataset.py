@@ -147,7 +147,7 @@ class AlignedDataset(torch.utils.data.Dataset):
 
     def _meant(self, missing, role: str) -> str:
         """A remark in parentheses on a name without a partner that is there in another spelling."""
-        remarks = near_misses(missing, self.spare[role])
+        remarks = near_misses(missing[:100], self.spare[role])
         return f" ({next(iter(remarks.values()))})" if remarks else ""
 
     def _instances(self):

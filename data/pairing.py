@@ -1,6 +1,7 @@
 """Which pictures of two folders belong together: by equal names, or by names that differ in a role such as '_label'."""
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 
@@ -10,6 +11,7 @@ ROLE_SUFFIXES = ("_gtFine_instanceIds", "_gtFine_labelTrainIds", "_gtFine_labelI
                  "_gtCoarse_instanceIds", "_gtCoarse_labelTrainIds", "_gtCoarse_labelIds", "_gtCoarse_color",
                  "_leftImg8bit", "_instances", "_instance", "_labels", "_label", "_images", "_image", "_photo",
                  "_inst", "_mask", "_feat", "_img", "_A", "_B")
+_ROLE = re.compile(f"(?<=[^/])(?:{'|'.join(ROLE_SUFFIXES)})$")  # where a name is left before it
 
 
 def composed(name: str) -> str:
@@ -19,10 +21,7 @@ def composed(name: str) -> str:
 
 def strip_role(stem: str) -> str:
     """A relative path without extension, less the one role suffix at its end: 'a/x_gtFine_labelIds' -> 'a/x'."""
-    for suffix in ROLE_SUFFIXES:
-        if stem.endswith(suffix) and not stem[:-len(suffix)].endswith("/") and len(stem) > len(suffix):
-            return stem[:-len(suffix)]
-    return stem
+    return _ROLE.sub("", stem) if stem.endswith(ROLE_SUFFIXES) else stem
 
 
 def strip_extension(name: str) -> str:
@@ -35,14 +34,19 @@ class Names:
 
     def __init__(self, names):
         self.full = set(names)
-        self._by_form: dict[str, list[str]] = {}
+
+    @functools.cached_property
+    def _by_form(self) -> dict[str, list[str]]:
+        """Names by what they are with their role and without; seldom needed, as most names are equal."""
+        found: dict[str, list[str]] = {}
         for name in self.full:
             for form in {name, strip_role(name)}:
-                self._by_form.setdefault(form, []).append(name)
+                found.setdefault(form, []).append(name)
+        return found
 
     def alike(self, name: str) -> set[str]:
         """The names here that are equal if the role suffix of either, or of both, is left out."""
-        return {other for form in (name, strip_role(name)) for other in self._by_form.get(form, ())}
+        return {other for form in {name, strip_role(name)} for other in self._by_form.get(form, ())}
 
     def find(self, name: str) -> str | None:
         """The equal name; else the only one that is alike; None where there is none."""
@@ -69,27 +73,39 @@ def near_misses(lacking, spare) -> dict[str, str]:
 
     lacking: names of one folder without a partner in the other; spare: names of the other that have none either.
     """
-    meant: dict[str, str] = {}
+    alike: dict[str, list[str]] = {}
     for other in spare:
-        meant.setdefault(_loose(other), other)
-    found = {name: meant[_loose(name)] for name in lacking if _loose(name) in meant}
-    return {name: f"'{other}' there and '{name}' differ in {_difference(name, other)}" for name, other in found.items()}
+        for form in _loose_forms(other):
+            group = alike.setdefault(form, [])
+            if len(group) < _CANDIDATES:  # of thousands of folders that each hold a photo.jpg, none is the likeliest
+                group.append(other)
+    found = {}
+    for name in lacking:
+        kinds = [(_difference(name, other), other) for form in _loose_forms(name) for other in alike.get(form, ())]
+        if kinds:
+            kind, other = min(kinds)
+            what = _DIFFERENCES[kind][0] if kind < len(_DIFFERENCES) else "spelling"
+            found[name] = f"'{other}' there and '{name}' differ in {what}"
+    return found
 
 
-def _difference(name: str, other: str) -> str:
-    return next((what for what, shared in _DIFFERENCES if shared(name) == shared(other)), "spelling")
+def _difference(name: str, other: str) -> int:
+    """Which of _DIFFERENCES is all that tells two names apart; their number where more than one does."""
+    return next((i for i, (_, shared) in enumerate(_DIFFERENCES) if shared(name) == shared(other)), len(_DIFFERENCES))
 
 
 def _without_zeros(name: str) -> str:
     return re.sub(r"(?<!\d)0+(?=\d)", "", name)
 
 
-_DIFFERENCES = (("their endings, as other files there or here do", strip_role), ("a second extension", strip_extension),
-                ("upper and lower case", str.casefold), ("leading zeros", _without_zeros),
-                ("their folders", lambda name: name.rpartition("/")[2]))
+_CANDIDATES = 5
+# what may tell two spellings apart, and what they share where nothing else does; the likeliest first
+_DIFFERENCES = (("a second extension", strip_extension), ("upper and lower case", str.casefold),
+                ("leading zeros", _without_zeros), ("their folders", lambda name: name.rpartition("/")[2]),
+                ("their endings, as other files there or here do", strip_role))
 
 
-def _loose(name: str) -> str:
-    """What two spellings of a name share."""
-    short = strip_role(strip_extension(name)).rpartition("/")[2]
-    return re.sub(r"[\s_-]+", "_", _without_zeros(short.casefold()))
+def _loose_forms(name: str) -> set[str]:
+    """What spellings of a name share, with its role and without."""
+    bare = strip_extension(name).rpartition("/")[2]
+    return {re.sub(r"[\s_-]+", "_", _without_zeros(form.casefold())) for form in (bare, strip_role(bare))}

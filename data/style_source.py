@@ -9,7 +9,7 @@ import numpy as np
 from data.aligned_dataset import AlignedDataset
 from data.dataset_spec import DatasetSpec
 from data.image_files import image_size, list_images, read_image, read_label, refuse_other_view
-from data.pairing import Names, composed, strip_extension
+from data.pairing import Names, composed, near_misses, strip_extension
 from data.transforms import Preprocess
 from util.errors import UserError, first_few
 from util.files import unescaped
@@ -111,8 +111,9 @@ def _read_pairs(opt, styles: Names) -> dict[str, str]:
         if number == 1 and test is style is None:
             continue  # a line of titles
         if style is None:
-            raise UserError(f"{flag}: line {number} names {row[1]}, which is not in {opt.style_root}; use names such as "
-                            f"{first_few(sorted(styles.full), 3)}")
+            meant = next(iter(near_misses([row[1]], styles.full).values()), "")
+            raise UserError(f"{flag}: line {number} names {row[1]}, which is not in {opt.style_root}; " +
+                            (meant or f"use names such as {first_few(sorted(styles.full), 3)}"))
         if test in pairs:
             raise UserError(f"{flag}: line {number} names {row[0]} again; leave one of its lines out")
         if test is not None:  # lists may be longer than what is drawn

@@ -118,6 +118,9 @@ def test_style_photos_pair_like_all_others(tmp_path):
     assert [source.name(name, 0) for name in ("kim_A", "kim_B")] == ["kim_A", "kim_B"]
     source = StyleSource(options([*flags, "--style_pairs", tmp_path / "pairs.csv"], "test"))
     assert [source.name(name, 0) for name in ("kim_A", "kim_B", "lee_label")] == ["lee.jpg", "kim_B", "lee.jpg"]
+    (tmp_path / "pairs.csv").write_text("kim_A,KIM_a\n")
+    with pytest.raises(UserError, match="line 1 names KIM_a, .* and 'KIM_a' differ in upper and lower case"):
+        StyleSource(options([*flags, "--style_pairs", tmp_path / "pairs.csv"], "test"))
 
 
 def test_check_pairs_as_training_does_and_hints(tmp_path):
