@@ -19,8 +19,8 @@ from util.errors import UserError, first_few
 class StyledDrawing:
     """For a model whose nets are G and E: from a batch, and a Choice of styles, to pictures.
 
-    The model brings opt, device, nets, autocast, use_features, `context_of(batch)` and `generate(condition, features)`.
-    Nothing here changes the model, so several threads may draw with one.
+    The model brings opt, device, nets, notes, autocast, use_features, `context_of(batch)` and `generate(condition, features)`.
+    Nothing here changes what the model draws, so several threads may draw with one.
     """
 
     styles: Styles | None = None
