@@ -5,6 +5,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def find(options, first) -> dict:
     if options.role == "train" and not first.continue_train:
         return {}
     if options.role == "encode" and first.load_pretrain:
-        return _read(Path(first.load_pretrain))
+        return _read(Path(pretrained(first.load_pretrain)[0]))
     if first.name is not None:
         return _read(root / first.name)
     name = _trained_last(root)
@@ -40,6 +41,20 @@ def find(options, first) -> dict:
     if name != "label2city":
         print(f"No --name given: using '{name}', the experiment trained last in {root}")
     return {**_read(root / name), "name": name}
+
+
+def pretrained(path: str) -> tuple[str, str | None]:
+    """(the folder, the epoch) that --load_pretrain names: a folder, or the file of an epoch in it. The epoch may be None.
+
+    Raises UserError for another file.
+    """
+    if Path(path).is_dir() or not (Path(path).is_file() or path.endswith(".pth")):
+        return path, None
+    epoch = re.fullmatch(r"(latest|[0-9]{1,9})_net_\w+\.pth", Path(path).name)
+    if epoch is None:
+        raise UserError(f"--load_pretrain {path}: is no folder of weights; give the folder that holds the files named "
+                        "<epoch>_net_<network>.pth, such as latest_net_G.pth, or one of these files")
+    return str(Path(path).parent), epoch[1]
 
 
 def _trained_last(root: Path) -> str | None:

@@ -1,6 +1,7 @@
 """Flags of the training loop."""
 from __future__ import annotations
 
+from options import saved
 from options.base_options import BaseOptions
 from options.flags import INF, epoch_name, folder_name, number, whole, whole_or_inf
 from util.errors import UserError
@@ -25,6 +26,7 @@ class TrainOptions(BaseOptions):
 
     def finish_values(self, values, sources):
         """--debug means a short run that shows everything; encoding looks at each picture once, as it is."""
+        _say_where_to_start(self.role, values, sources)
         if values["debug"]:
             forced = {"display_freq": 1, "print_freq": 1, "niter": 1, "niter_decay": 0, "max_dataset_size": 10}
             for key, value in forced.items():
@@ -32,9 +34,25 @@ class TrainOptions(BaseOptions):
         if self.role == "encode":
             for key, value in {"serial_batches": True, "no_flip": True}.items():
                 values[key], sources[key] = value, "encoding"
-        elif values["continue_train"] and values["load_pretrain"]:
-            raise UserError("--load_pretrain: --continue_train goes on from the experiment's own weights; give one of "
-                            "the two")
+
+
+def _say_where_to_start(role, values, sources):
+    """Check that --continue_train, --load_pretrain and --which_epoch agree. A file given to --load_pretrain names both its
+    folder and its epoch."""
+    folder, epoch = saved.pretrained(values["load_pretrain"])
+    if epoch is not None:
+        if sources["which_epoch"] == "command line" and values["which_epoch"] != epoch:
+            raise UserError(f"--load_pretrain {values['load_pretrain']}: is of epoch {epoch}, but --which_epoch "
+                            f"{values['which_epoch']} asks for another; give one of the two")
+        values["load_pretrain"], values["which_epoch"], sources["which_epoch"] = folder, epoch, "--load_pretrain"
+    if role != "train":
+        return
+    if values["continue_train"] and values["load_pretrain"]:
+        raise UserError("--load_pretrain: --continue_train goes on from the experiment's own weights; give one of "
+                        "the two")
+    if values["which_epoch"] != "latest" and not (values["continue_train"] or values["load_pretrain"]):
+        raise UserError(f"--which_epoch {values['which_epoch']}: nothing starts from it; add --continue_train to go on from "
+                        "the experiment's own weights, or --load_pretrain FOLDER to start from another's")
 
 
 def _display_flags(parser):
@@ -55,8 +73,8 @@ def _display_flags(parser):
 def _loop_flags(parser):
     group = parser.add_argument_group("training")
     group.add_argument("--continue_train", action="store_true", help="go on from the experiment's last checkpoint")
-    group.add_argument("--load_pretrain", default="", help="start from the weights in this folder; layers that "
-                       "do not fit are listed")
+    group.add_argument("--load_pretrain", default="", help="start from the weights in this folder, or from its "
+                       "<epoch>_net_G.pth; layers that do not fit are listed")
     group.add_argument("--which_epoch", type=epoch_name, default="latest", help="which checkpoint to start from")
     group.add_argument("--phase", type=folder_name, default="train", help="train, val, test, ...: prefix of the folders")
     group.add_argument("--niter", type=whole(0), default=100, from_dataset=True, help="epochs at the starting "

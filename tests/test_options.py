@@ -1,5 +1,6 @@
 """Flags: where a value comes from, what is refused, what is remembered."""
 import json
+from pathlib import Path
 
 import pytest
 
@@ -134,6 +135,43 @@ def test_encode_can_read_the_record_of_other_weights(spot):
     experiment(spot, "other", ngf=8, label_feat=True)
     opt = options(["--name", "new", "--load_pretrain", "checkpoints/other", "--dataroot", "data"], "encode")
     assert opt.ngf == 8 and opt.name == "new"
+
+
+@pytest.mark.parametrize("role", ["train", "encode"])
+@pytest.mark.parametrize("epoch", ["latest", "30"])
+def test_a_file_of_weights_names_its_folder_and_its_epoch(spot, role, epoch, capsys):
+    experiment(spot, "other", ngf=8, label_feat=True)
+    argv = ["--name", "new", "--load_pretrain", f"checkpoints/other/{epoch}_net_G.pth", "--dataroot", "data"]
+    for more in ([], ["--which_epoch", epoch]):
+        opt = options([*argv, *more], role)
+        assert (opt.load_pretrain, opt.which_epoch) == (str(Path("checkpoints/other")), epoch)
+        assert role == "train" or opt.ngf == 8, "the folder's record is found"
+    with pytest.raises(UserError, match=f"--load_pretrain .*{epoch}_net_G.pth.*--which_epoch 7"):
+        options([*argv, "--which_epoch", "7"], role)
+
+
+@pytest.mark.parametrize("role", ["train", "encode"])
+@pytest.mark.parametrize("name", ["parser.pth", "opt.txt", "last_net_G.pth", "gone.pth"])
+def test_another_file_in_place_of_the_folder_is_refused(spot, role, name):
+    folder = experiment(spot, "other")
+    for file in ("parser.pth", "opt.txt", "last_net_G.pth"):
+        (folder / file).write_bytes(b"")
+    with pytest.raises(UserError, match="--load_pretrain checkpoints/other/.*the folder"):
+        options(["--name", "new", "--load_pretrain", f"checkpoints/other/{name}", "--dataroot", "data"], role)
+
+
+def test_a_folder_may_be_called_like_a_file(spot):
+    (spot / "30_net_G.pth").mkdir()
+    opt = options(["--name", "new", "--load_pretrain", "30_net_G.pth", "--dataroot", "data"])
+    assert (opt.load_pretrain, opt.which_epoch) == ("30_net_G.pth", "latest")
+
+
+def test_which_epoch_needs_something_to_start_from(spot):
+    with pytest.raises(UserError, match="--which_epoch 30: .*--continue_train.*--load_pretrain"):
+        options(["--name", "x", "--dataroot", "data", "--which_epoch", "30"])
+    assert options(["--name", "x", "--dataroot", "data", "--which_epoch", "30", "--label_feat"], "encode").which_epoch == "30"
+    for more in (["--continue_train"], ["--load_pretrain", "data"]):
+        assert options(["--name", "x", "--dataroot", "data", "--which_epoch", "30", *more]).which_epoch == "30"
 
 
 def test_no_record_means_the_command_line_describes_the_weights(spot):

@@ -423,6 +423,17 @@ def test_divergence_leaves_the_last_checkpoint(tmp_path, root):
     assert same(before, weights_of(tmp_path / "x"))
 
 
+def test_an_epoch_without_the_flag_that_starts_from_it_moves_nothing(tmp_path, root, trained):
+    """As with weights that were copied there: they would end in previous/, and the training start from nothing."""
+    folder = shutil.copytree(trained / "faces", tmp_path / "x")
+    for path in folder.glob("latest_net_*"):
+        path.rename(folder / path.name.replace("latest", "30"))
+    before = tree(folder)
+    done = call("train", *flags(tmp_path, root, "--which_epoch", "30"))
+    assert done.status == 2 and tree(folder) == before
+    assert re.search("--which_epoch 30: .*--continue_train.*--load_pretrain", done.err.splitlines()[-1])
+
+
 def test_scripts_stay_short_and_free_of_model_names():
     for name in ("train", "test", "encode_features", "precompute_feature_maps"):
         text = (ROOT / f"{name}.py").read_text()
