@@ -12,7 +12,7 @@ from models import weights
 from models.networks import build
 from models.networks.recompute import checkpoint_activations
 from util import distributed
-from util.checkpoint import finish_commit
+from util.checkpoint import read_together
 from util.device import autocast, compile_network, device_of, expect_sizes, laid_out_as, usable_precision
 from util.errors import UserError, first_few
 
@@ -288,18 +288,21 @@ class BaseModel(nn.Module, ABC):
         pretrain = Path(opt.load_pretrain) if getattr(opt, "load_pretrain", "") else None
         resume = opt.role != "train" or opt.continue_train
         folder = pretrain or (own if resume else None)
-        if folder is not None:
-            finish_commit(folder)
-        for name, make in self.networks().items():
+        networks = self.networks()
+        paths = {name: folder / f"{opt.which_epoch}_net_{name}.pth" for name in networks} if folder else {}
+        saved = read_together(folder, [path.name for path in paths.values()]) if folder else {}
+        for name, make in networks.items():
             net = build(make, fresh=folder is None or opt.role == "train" and not resume)
             if folder is not None:
-                path = folder / f"{opt.which_epoch}_net_{name}.pth"
+                path = paths[name]
                 partial = opt.role == "train" and not resume
-                if partial and name in self.may_start_fresh and not path.is_file() and folder.is_dir():
+                if partial and name in self.may_start_fresh and path.name not in saved and folder.is_dir():
                     print(f"{path}: is not there, so network {name} starts fresh")
                     self.nets[name] = net
                     continue
-                weights.load(net, name, path, partial, self.weights_hint, share=opt.role != "train")
+                if path.name not in saved:
+                    raise UserError(weights.missing(name, path))
+                weights.load(net, name, path, partial, self.weights_hint, saved.pop(path.name))
             self.nets[name] = net
 
 

@@ -11,7 +11,7 @@ from data.dataset_spec import FILE_NAME, DatasetSpec, face_spec
 from models import weights
 from models.networks import build
 from models.networks.bisenet import BiSeNet, imagenet_colors
-from util.checkpoint import STATE, finish_commit, read_tensors
+from util.checkpoint import STATE, is_there, read_tensors
 from util.device import autocast, available_gpu_ids, device_of, device_type, parse_gpu_ids, usable_precision
 from util.errors import UserError
 from util.files import read_json
@@ -40,9 +40,8 @@ class FaceParser:
         path = Path(checkpoint)
         folder = path if path.is_dir() else path.parent
         if path.is_dir():
-            finish_commit(path)
             path = path / "latest_net_P.pth"
-        if not path.is_file():
+        if not is_there(path):
             raise UserError(f"{path}: there are no weights of a face parser; {PUBLISHED}")
         ids, line = available_gpu_ids(parse_gpu_ids(gpu_ids))
         if line:
@@ -82,8 +81,8 @@ def trained_spec(folder) -> DatasetSpec:
     if (folder / FILE_NAME).is_file():
         return DatasetSpec.read(folder)
     state = folder / STATE
-    if state.is_file():
-        extra = read_tensors(state, mmap=True).get("model", {}).get("extra", {})
+    if is_there(state):
+        extra = read_tensors(state).get("model", {}).get("extra", {})
         if isinstance(extra, dict) and extra.get("data"):
             return DatasetSpec.from_dict(extra["data"], str(state))
     dataroot = _options(folder).get("dataroot")
@@ -92,12 +91,13 @@ def trained_spec(folder) -> DatasetSpec:
 
 def _network(path: Path):
     """The network in a file, and how many classes it tells apart."""
-    state = read_tensors(path, mmap=True)
+    state = read_tensors(path)
     last = state.get("conv_out.conv_out.weight", state.get("module.conv_out.conv_out.weight"))
     if not torch.is_tensor(last):
         raise UserError(f"{path}: holds no face parser (a BiSeNet with a layer conv_out); {PUBLISHED}")
     net = build(lambda: BiSeNet(len(last)), fresh=False)
-    weights.load(net, "P", path, partial=False, hint=lambda *_: "it must be a BiSeNet as face-parsing.PyTorch has it")
+    weights.load(net, "P", path, partial=False, hint=lambda *_: "it must be a BiSeNet as face-parsing.PyTorch has it",
+                 state=state)
     return net, len(last)
 
 

@@ -17,6 +17,8 @@ from models.networks import MultiscaleDiscriminator, build, generator
 from models.regions import Regions, edges, one_hot
 from models.styles import flags as style_flags
 from models.styles.drawing import StyledDrawing
+from util.checkpoint import read_together
+from util.errors import UserError
 from util.image_pool import ImagePool
 from util.util import tensor2im, tensor2label
 
@@ -109,14 +111,20 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
                          upsample=opt.upsample, use_dropout=opt.use_dropout)
 
     def load_generator(self) -> bool:
-        """Bring the generator beside the encoder that is already here; False where there is no such checkpoint."""
+        """Bring the generator beside the encoder that is already here; False where there is no such checkpoint.
+
+        Raises UserError where a training has saved since, as the two would not belong together.
+        """
         opt = self.opt
         folder = Path(opt.load_pretrain) if opt.load_pretrain else Path(opt.checkpoints_dir) / opt.name
-        path = folder / f"{opt.which_epoch}_net_G.pth"
-        if not path.is_file():
+        path, beside = (folder / f"{opt.which_epoch}_net_{name}.pth" for name in "GE")
+        saved = read_together(folder, [path.name, beside.name])
+        if path.name not in saved:
             return False
+        if weights.digest(saved.get(beside.name, {})) != self.encoder_digest():
+            raise UserError(f"{beside}: has been saved anew since its features were read; run this again")
         net = build(self._make_generator, fresh=False)
-        weights.load(net, "G", path, False, self.weights_hint, share=True)
+        weights.load(net, "G", path, False, self.weights_hint, saved[path.name])
         self.nets["G"] = net.to(self.device).eval().requires_grad_(False)
         return True
 

@@ -20,6 +20,7 @@ from data.transforms import Draw, Preprocess
 from models.models import create_model
 from models.styles.styles import RANDOM
 from options.test_options import TestOptions
+from util.checkpoint import is_there
 from util.errors import UserError, first_few
 from util.util import tensor2im
 
@@ -49,7 +50,7 @@ class Predictor:
             raise UserError(f"{first_few(wrong)}: the folder says that already; leave it out")
         encoder = folder / f"{flags.get('which_epoch', 'latest')}_net_E.pth"
         argv = ["--name", folder.resolve().name, "--checkpoints_dir", str(folder.resolve().parent)]
-        if encoder.is_file():  # then photos can be encoded; whether one is, each call says
+        if is_there(encoder):  # then photos can be encoded; whether one is, each call says
             flags = {"use_encoded_image": True, **flags}
         for name, value in flags.items():
             argv += [f"--{'no-' * (value is False)}{name}"] + [str(value)] * (not isinstance(value, bool))

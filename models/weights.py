@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from util.checkpoint import read_tensors
+from util.checkpoint import is_there, read_tensors
 from util.errors import UserError, first_few
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of norm layers
@@ -28,16 +28,18 @@ def digest(state: dict) -> str:
     return found.hexdigest()
 
 
-def load(net: nn.Module, name: str, path: Path, partial: bool, hint, share: bool = False) -> None:
-    """Load a state dict from `path` into network `name`.
+def load(net: nn.Module, name: str, path: Path, partial: bool, hint, state: dict | None = None) -> None:
+    """Load the state dict of `path` into network `name`.
 
     partial: take the layers that fit and list those left out (another network to start from); else all must fit.
-    hint: function (name, state dict) -> the flags that would make it fit. share: map the file instead of copying it.
+    hint: function (name, state dict) -> the flags that would make it fit. state: the file's content, where it has been read.
     Raises UserError naming the file, what does not fit, and the flags that would.
     """
-    if not path.is_file():
-        raise UserError(_missing(name, path))
-    state = {str(k).removeprefix("module."): v for k, v in read_tensors(path, mmap=share).items() if torch.is_tensor(v)}
+    if state is None:
+        if not is_there(path):
+            raise UserError(missing(name, path))
+        state = read_tensors(path)
+    state = {str(k).removeprefix("module."): v for k, v in state.items() if torch.is_tensor(v)}
     state = _without_dead_buffers(net, state)
     own = net.state_dict()
     fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
@@ -53,7 +55,8 @@ def load(net: nn.Module, name: str, path: Path, partial: bool, hint, share: bool
                         f"{hint(name, state) or 'give the flags it was trained with'}")
 
 
-def _missing(name: str, path: Path) -> str:
+def missing(name: str, path: Path) -> str:
+    """What to say where the weights of network `name` are not in `path`."""
     found = sorted({p.name.split("_net_")[0] for p in path.parent.glob(f"*_net_{name}.pth")})
     if found:
         remedy = f"there are {first_few(found)}: choose one with --which_epoch"

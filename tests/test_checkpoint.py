@@ -1,11 +1,14 @@
 """Checkpoints: whole or absent, exact, and unable to run anything."""
+import contextlib
 import errno
+import itertools
 import os
 import pickle
 import resource
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,8 @@ import torch
 from models import weights
 from models.styles.clusters import FeatureTable, cluster, k_means
 from tests.conftest import ROOT, same, tree
-from util.checkpoint import Checkpoint, Position, finish_commit, read_tensors
+from util import checkpoint as checkpoint_module
+from util.checkpoint import Checkpoint, Position, finish_commit, is_there, read_tensors, read_together
 from util.errors import UserError
 from util.safe_pickle import load_dict, save_dict
 
@@ -144,13 +148,8 @@ def test_cut_off_before_the_commit_the_old_one_stands(folder):
 
 
 @pytest.mark.parametrize("moved", range(5))
-def test_cut_off_within_the_commit_the_next_reader_carries_it_out(folder, tmp_path, moved):
-    with Checkpoint(tmp_path / "y") as other:
-        other.save(Small(2), Position(2, 4, 9))
-    (tmp_path / "y" / ".lock").unlink()
-    (tmp_path / "y").rename(folder / ".commit")
-    for path in sorted((folder / ".commit").iterdir())[:moved]:
-        os.replace(path, folder / path.name)
+def test_cut_off_within_the_commit_the_next_trainer_carries_it_out(folder, moved):
+    commit_waiting(folder, 2, moved)
     finish_commit(folder)
     assert names(folder) == SAVED
     assert same(read_tensors(folder / "latest_net_G.pth")["w"], torch.full((4,), 2.0))
@@ -178,6 +177,160 @@ def test_killed_in_the_middle_of_saving_loads(folder):
                                                                                                          "1") for net in "GD"]
     assert values == [[float(position.epoch)]] * 4 and model.moment[0] == 2 * position.epoch
     assert not (folder / ".saving").exists() and not (folder / ".commit").exists()
+
+
+# readers beside a trainer
+
+def commit_waiting(folder, value, moved=0):
+    """Leave the save of `value` as a process leaves it that is killed when `moved` of its files have been moved."""
+    with Checkpoint(folder.parent / "other") as other:
+        other.save(Small(value), Position(value, 4, 9))
+    (folder.parent / "other" / ".lock").unlink()
+    (folder.parent / "other").rename(folder / ".commit")
+    for path in sorted((folder / ".commit").iterdir())[:moved]:
+        os.replace(path, folder / path.name)
+
+
+def first_value(found):
+    """{file: what its tensors hold}, of the files of a `Small`."""
+    return {name: abs(float(next(iter(value.values()))[0])) for name, value in found.items() if name != "latest_state.pth"}
+
+
+BOTH = ["latest_net_D.pth", "latest_net_G.pth"]
+
+
+@pytest.mark.parametrize("moved", range(5))
+def test_a_commit_that_waits_is_read_and_nothing_is_written(folder, moved):
+    """Readers may have no permission to write, and a trainer may be moving the files at this moment."""
+    commit_waiting(folder, 2, moved)
+    before = tree(folder)
+    assert first_value(read_together(folder, BOTH)) == dict.fromkeys(BOTH, 2)
+    assert same(read_tensors(folder / "latest_net_G.pth"), {"w": torch.full((4,), 2.0)})
+    assert is_there(folder / "latest_state.pth") and not is_there(folder / "latest_net_E.pth")
+    assert tree(folder) == before and (folder / ".commit").is_dir()
+
+
+class Killed(Exception):
+    """What ends a save in its middle."""
+
+
+@pytest.mark.parametrize("opened", range(2))
+@pytest.mark.parametrize("moved", [0, 1, 2, 99])
+def test_a_save_between_two_files_of_a_reader_is_seen_whole(folder, monkeypatch, opened, moved):
+    """A trainer saves after the reader has opened `opened` of its files, and is stopped after `moved` of its own."""
+    real, opens, moves = checkpoint_module._open, iter(range(99)), iter(range(99))
+
+    def replace(*paths):
+        if next(moves) == moved:
+            raise Killed
+        return os.rename(*paths)
+
+    def open_late(path):
+        if next(opens) == opened:
+            monkeypatch.setattr(os, "replace", replace)
+            with Checkpoint(folder) as trainer, contextlib.suppress(Killed):
+                trainer.save(Small(2), Position(2, 0, 5))
+        return real(path)
+
+    monkeypatch.setattr(checkpoint_module, "_open", open_late)
+    found = first_value(read_together(folder, BOTH))
+    assert found == dict.fromkeys(BOTH, 2)
+    monkeypatch.undo()
+    with Checkpoint(folder) as checkpoint:
+        assert checkpoint.state()["position"] == {"epoch": 2, "done": 0, "total": 5}
+    assert names(folder) == SAVED
+
+
+def test_readers_beside_a_trainer_that_saves_on_and_on_see_whole_saves(folder):
+    def train():
+        with Checkpoint(folder) as checkpoint:
+            for value in range(2, 42):
+                checkpoint.save(Small(value), Position(value, 0, 5))
+
+    def read():
+        seen = []
+        while not training.done():
+            seen.append(first_value(read_together(folder, BOTH)))
+        return seen
+
+    with ThreadPoolExecutor(3) as pool:
+        training = pool.submit(train)
+        seen = [found for reader in [pool.submit(read), pool.submit(read)] for found in reader.result()]
+    training.result()
+    assert all(found.keys() == set(BOTH) and len(set(found.values())) == 1 for found in seen)
+    assert first_value(read_together(folder, BOTH)) == dict.fromkeys(BOTH, 41)
+
+
+def test_a_file_that_is_overwritten_while_it_is_read_is_read_again(folder, monkeypatch):
+    real, times = torch.load, iter(range(99))
+    other = folder / "other.pth"
+    torch.save({"w": torch.full((4,), 7.0)}, other)
+
+    def load(*args, **kwargs):
+        value = real(*args, **kwargs)
+        if next(times) == 0:
+            shutil.copyfile(other, folder / "latest_net_G.pth")
+        return value
+
+    monkeypatch.setattr(torch, "load", load)
+    assert read_tensors(folder / "latest_net_G.pth")["w"][0] == 7
+    assert next(times) == 2
+
+
+def test_a_file_that_is_being_copied_is_said_to_be(folder, monkeypatch):
+    path, sizes = folder / "latest_net_G.pth", itertools.count(1)
+
+    def load(*args, **kwargs):
+        path.write_bytes(b"x" * next(sizes))
+        raise RuntimeError("half of a file")
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(UserError, match="latest_net_G.pth: .*being written"):
+        read_tensors(path)
+
+
+# what killed processes leave
+
+@pytest.mark.parametrize("moved", range(5))
+@pytest.mark.parametrize("staging", [False, True])
+@pytest.mark.parametrize("strange", [False, True])
+@pytest.mark.parametrize("running", [False, True])
+def test_a_trainer_recovers_from_any_leftover(folder, moved, staging, strange, running):
+    """Also from one that comes while it runs; strange: what file servers put into every folder."""
+    trainer = Checkpoint(folder) if running else None
+    commit_waiting(folder, 2, moved)
+    if staging:
+        (folder / ".saving").mkdir()
+        (folder / ".saving" / "latest_net_G.pth").write_bytes(b"half of a fi")
+    if strange:
+        (folder / ".commit" / "@eaDir" / "x").mkdir(parents=True)
+        (folder / "@eaDir" / "y").mkdir(parents=True)
+    with trainer or Checkpoint(folder) as checkpoint:
+        if not running:
+            assert checkpoint.resume(Small(), "latest", 5) == Position(2, 4, 9)
+            assert set(names(folder)) - {"@eaDir"} == set(SAVED)
+        checkpoint.save(Small(3), Position(3, 0, 10))
+    assert set(names(folder)) - {"@eaDir"} == set(SAVED)
+    assert first_value(read_together(folder, BOTH)) == dict.fromkeys(BOTH, 3)
+
+
+def test_files_that_cannot_be_moved_are_told_and_moved_later(folder, monkeypatch):
+    with Checkpoint(folder) as checkpoint:
+        monkeypatch.setattr(os, "replace", fail_at(1, OSError(errno.ENOSPC, "No space left on device"))(os.replace))
+        with pytest.raises(UserError, match=r"\.commit.*No space.*--continue_train"):
+            checkpoint.save(Small(2), Position(2, 0, 5))
+        monkeypatch.undo()
+        assert first_value(read_together(folder, BOTH)) == dict.fromkeys(BOTH, 2)
+    with Checkpoint(folder) as checkpoint:
+        assert checkpoint.resume(Small(), "latest", 5) == Position(2, 0, 5) and names(folder) == SAVED
+
+
+def test_where_there_are_no_hard_links_kept_epochs_are_written(folder, monkeypatch):
+    monkeypatch.setattr(os, "link", fail_at(0, OSError(errno.EPERM, "Operation not permitted"))(os.link))
+    with Checkpoint(folder) as checkpoint:
+        checkpoint.save(Small(2), Position(2, 0, 5), epoch=1)
+    assert same(read_tensors(folder / "1_net_D.pth"), read_tensors(folder / "latest_net_D.pth"))
+    assert same(read_tensors(folder / "1_net_G.pth"), {"w": torch.full((4,), 2.0)})
 
 
 # the lock
@@ -286,22 +439,20 @@ def bare_pickle(path, value):
 
 
 @pytest.mark.parametrize("write", [zip_checkpoint, old_checkpoint, bare_pickle])
-@pytest.mark.parametrize("mmap", [False, True])
-def test_hostile_checkpoints_run_nothing(tmp_path, write, mmap):
+def test_hostile_checkpoints_run_nothing(tmp_path, write):
     write(tmp_path / "evil.pth", {"w": torch.ones(2), "x": Hostile(tmp_path / "ran")})
     with pytest.raises(UserError, match="evil.pth"):
-        read_tensors(tmp_path / "evil.pth", mmap=mmap)
+        read_tensors(tmp_path / "evil.pth")
     assert not (tmp_path / "ran").exists()
     bare_pickle(tmp_path / "proof", Hostile(tmp_path / "ran"))
     pickle.loads((tmp_path / "proof").read_bytes())
     assert (tmp_path / "ran").exists(), "the trap itself works"
 
 
-@pytest.mark.parametrize("mmap", [False, True])
-def test_old_and_new_formats_are_read(tmp_path, mmap):
+def test_old_and_new_formats_are_read(tmp_path):
     for write in (zip_checkpoint, old_checkpoint):
         write(tmp_path / "a.pth", {"w": torch.arange(3)})
-        assert same(read_tensors(tmp_path / "a.pth", mmap), {"w": torch.arange(3)})
+        assert same(read_tensors(tmp_path / "a.pth"), {"w": torch.arange(3)})
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04" + b"\0" * 60])

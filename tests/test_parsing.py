@@ -19,7 +19,7 @@ from models.models import create_model
 from models.networks import build
 from models.networks.bisenet import BatchNorm, BiSeNet, imagenet_colors
 from models.parsing_augment import Augment
-from tests.conftest import ROOT, call, options, picture, save, succeed
+from tests.conftest import ROOT, call, options, picture, same, save, succeed, tree
 from util.errors import UserError
 from util.metrics.segmentation import SegmentationMetrics
 from util.overlay import overlay
@@ -95,6 +95,16 @@ def test_a_published_file_loads_and_is_read_in_its_numbering(net, tmp_path, caps
     assert all(torch.equal(v, state[k]) for k, v in loaded.net.state_dict().items())
     assert loaded.spec.scheme == "face-parsing" and loaded.spec.labels[17] == "hair" and loaded.size == 512
     assert "face-parsing" in capsys.readouterr().out, "a guess is said"
+
+
+def test_a_commit_that_waits_is_parsed_with(parser, tmp_path):
+    folder = shutil.copytree(parser / "p", tmp_path / "p")
+    (folder / ".commit").mkdir()
+    for name in ("latest_net_P.pth", "latest_state.pth"):
+        (folder / name).rename(folder / ".commit" / name)
+    before = tree(folder)
+    one, other = FaceParser.load(parser / "p"), FaceParser.load(folder)
+    assert same(dict(one.net.state_dict()), dict(other.net.state_dict())) and one.spec == other.spec and tree(folder) == before
 
 
 @pytest.mark.parametrize("size", [(512, 512), (97, 131), (33, 64), (1, 1)])

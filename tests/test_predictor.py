@@ -1,13 +1,16 @@
 """Drawing from Python: the same pictures as test.py's, at the label map's own size, from any thread."""
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from models.predictor import Predictor
-from tests.conftest import CLASSES, LOSSES, NETWORK, SIDE, SIZES, call, label_map, picture, succeed, write_root
+from tests.conftest import CLASSES, LOSSES, NETWORK, SIDE, SIZES, call, label_map, picture, same, succeed, tree, write_root
+from util.checkpoint import read_tensors
 from util.errors import UserError
 from util.util import save_image, tensor2im
 
@@ -140,6 +143,52 @@ def test_folders_without_weights_are_named(tmp_path, trained):
         Predictor.load(tmp_path, gpu_ids="-1")
     with pytest.raises(UserError, match="name"):
         Predictor.load(trained / "faces", name="x")
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_weights_overwritten_in_place_do_not_change_what_is_loaded(trained, tmp_path, face, cut):
+    """`cp` writes into the file that is there; a web server's Predictor may have been started from it."""
+    folder = shutil.copytree(trained / "faces", tmp_path / "faces")
+    predictor = Predictor.load(folder, gpu_ids="-1")
+    wanted = array(predictor(face[0], image=face[1]))
+    for path in folder.glob("latest_net_*.pth"):
+        with open(path, "r+b") as stream:
+            stream.write(b"\1" * path.stat().st_size)
+            stream.truncate(10 if cut else None)
+    assert np.array_equal(array(predictor(face[0], image=face[1])), wanted)
+
+
+@pytest.mark.filterwarnings("ignore:.*made with another encoder")
+@pytest.mark.parametrize("moved", [0, 1, 2])
+def test_a_commit_that_waits_is_drawn_with_and_the_folder_stays_as_it_is(trained, tmp_path, face, moved):
+    """As on a folder that may only be read, of a training that was killed while it moved its files into place."""
+    folder = shutil.copytree(trained / "faces", tmp_path / "faces")
+    (folder / ".commit").mkdir()
+    for i, net in enumerate("EG"):
+        weights = {key: value * 1.5 for key, value in read_tensors(folder / f"latest_net_{net}.pth").items()}
+        torch.save(weights, (folder if i < moved else folder / ".commit") / f"latest_net_{net}.pth")
+    before = tree(folder)
+    drawn = Predictor.load(folder, gpu_ids="-1")
+    for net in "EG":
+        torch.testing.assert_close(dict(drawn.model.nets[net].state_dict()), {
+            key: value * 1.5 for key, value in read_tensors(trained / "faces" / f"latest_net_{net}.pth").items()})
+    assert drawn(face[0], image=face[1]).size == (SIDE, SIDE) and tree(folder) == before
+
+
+def test_a_save_while_weights_are_read_is_not_seen_by_halves(trained, tmp_path, monkeypatch):
+    folder, real = shutil.copytree(trained / "faces", tmp_path / "faces"), torch.load
+    before = {net: real(folder / f"latest_net_{net}.pth") for net in "EG"}
+
+    def load(*args, **kwargs):
+        value = real(*args, **kwargs)
+        for net in "EG":
+            torch.save({key: value * 1.5 for key, value in before[net].items()}, tmp_path / "new.pth")
+            (tmp_path / "new.pth").rename(folder / f"latest_net_{net}.pth")
+        return value
+
+    monkeypatch.setattr(torch, "load", load)
+    loaded = Predictor.load(folder, gpu_ids="-1").model.nets
+    assert sorted(loaded) == ["E", "G"] and all(same(dict(loaded[net].state_dict()), before[net]) for net in "EG")
 
 
 def test_a_model_without_features_draws_too(root, tmp_path):

@@ -14,6 +14,7 @@ from models.styles.book import StyleBook
 from models.styles.clusters import FeatureTable
 from models.styles.styles import RANDOM, Choice, Encoded, Styles
 from tests.conftest import CLASSES, LOSSES, NETWORK, SIDE, SIZES, call, picture, save, succeed, tree
+from util.checkpoint import read_tensors
 from util.errors import UserError
 
 OUTPUTS = ("features.npy", "features_clustered_010.npy", "styles.json")
@@ -212,6 +213,24 @@ def test_an_encoder_alone_is_enough_to_encode(trained, root, tmp_path):
     done = succeed(call("encode_features", "--name", "alone", "--checkpoints_dir", tmp_path, "--dataroot", root, "--label_feat",
                         *SIZES, *NETWORK))
     assert "No style sheet" in done.out and not (tmp_path / "alone" / "styles").exists()
+
+
+def test_a_generator_saved_after_the_photos_were_encoded_draws_no_sheet(trained, root, tmp_path, monkeypatch):
+    """A training goes on meanwhile: its new generator does not know the old encoder's features."""
+    folder = shutil.copytree(trained / "faces", tmp_path / "x")
+    shutil.rmtree(folder / "styles")
+    find = StyleBook.find
+
+    def save_meanwhile(*args, **kwargs):
+        weights = {key: value * 1.5 for key, value in read_tensors(folder / "latest_net_E.pth").items()}
+        torch.save(weights, folder / "latest_net_E.pth")
+        return find(*args, **kwargs)
+
+    monkeypatch.setattr(StyleBook, "find", save_meanwhile)
+    done = succeed(call("encode_features", "--name", "x", "--checkpoints_dir", tmp_path, "--dataroot", root, "--gpu_ids", "-1",
+                        "--nThreads", "0"))
+    assert "No style sheet: " in done.out and "latest_net_E.pth: has been saved anew" in done.out
+    assert not (folder / "styles").exists()
 
 
 # of which encoder

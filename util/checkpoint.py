@@ -1,8 +1,10 @@
 """Checkpoints that are whole: a save appears all at once, and what is read can run no code.
 
-A save goes to `.saving/`, reaches the disk, becomes `.commit/` in one rename, and is then moved over the old files. A
-process killed before the rename leaves the old checkpoint; one killed after it leaves a commit that the next reader
-carries out.
+A save goes to `.saving/`, reaches the disk, becomes `.commit/` in one rename, and its files are then moved over the old ones.
+A process killed before the rename leaves the old checkpoint; one killed after it leaves a commit that the next training
+carries out. Only the process that holds the lock writes. A reader takes each file from `.commit/` where it is there, else
+from the folder: every file changes in the instant of the rename, and a reader can tell whether that came between two of its
+files.
 """
 from __future__ import annotations
 
@@ -28,6 +30,7 @@ except ImportError:  # no such locks on Windows
 
 STATE = "latest_state.pth"
 _SAVING, _COMMIT, _LOCK = ".saving", ".commit", ".lock"
+_TRIES = 100  # saves that come between the opening of two files, which takes microseconds, or writes into one being read
 
 
 @dataclass
@@ -39,23 +42,83 @@ class Position:
     total: int = 0
 
 
-def read_tensors(path, mmap: bool = False) -> dict:
-    """Read a dict of tensors and plain values; nothing in the file can run.
+def is_there(path) -> bool:
+    """Whether a checkpoint's folder has this file, be it in a commit that waits."""
+    return _place(Path(path)) is not None
 
-    mmap: map the file instead of copying it, where its format allows. Raises UserError naming the file.
-    """
+
+def read_tensors(path) -> dict:
+    """Read a dict of tensors and plain values; nothing in the file can run. Raises UserError naming the file."""
     path = Path(path)
-    if not path.is_file():
+    found = read_together(path.parent, [path.name])
+    if path.name not in found:
         raise UserError(f"{path}: there is no such file")
+    return found[path.name]
+
+
+def read_together(folder, names) -> dict[str, dict]:
+    """Read several files of one save, whatever a training does meanwhile: {name: its dict}, less those that are not there.
+
+    The tensors are copies in memory. Mapping the files would start faster, but a file that is later overwritten in place, as
+    `cp` does, would change the weights in use, or end the process where it gets shorter. Raises UserError naming the file.
+    """
+    paths, growing = [Path(folder) / name for name in names], None
+    for _ in range(_TRIES):
+        with contextlib.ExitStack() as stack:
+            files = {path: stack.enter_context(file) for path in paths if (file := _open(path))}
+            if any(_identity(_place(path)) != _identity(files.get(path)) for path in paths):
+                continue  # a save came between: some are of the one before
+            stamps, found, fault = [_stamp(file) for file in files.values()], {}, None
+            try:
+                for path, file in files.items():
+                    found[path.name] = _parse(file, path)
+            except UserError as error:
+                fault = error
+            growing = next((path for path, stamp in zip(files, stamps) if _stamp(files[path]) != stamp), None)
+            if growing is None:
+                if fault is not None:
+                    raise fault
+                return found
+    raise UserError(f"{growing or folder}: is being written at this moment; wait until it is complete")
+
+
+def _place(path: Path) -> Path | None:
+    """Where the last save left a file: in a commit that waits, or at `path` itself; None where it is in neither."""
+    return next((place for place in (path.parent / _COMMIT / path.name, path) if os.path.isfile(place)), None)
+
+
+def _open(path: Path):
+    """The file as the last save left it, open to be read; None where there is none."""
+    place = _place(path)
+    try:
+        return place and open(place, "rb")
+    except FileNotFoundError:
+        return None  # moved into place at this moment, which the reader notices
+    except OSError as error:
+        raise UserError(f"{path}: may not be read ({error.strerror}); change its permissions") from error
+
+
+def _identity(file) -> tuple[int, int] | None:
+    """What tells a file (a path, or open) from one that replaces it; None for none."""
+    try:
+        found = file and os.stat(file if isinstance(file, Path) else file.fileno())
+    except FileNotFoundError:
+        return None
+    return found and (found.st_dev, found.st_ino)
+
+
+def _stamp(file) -> tuple[int, int]:
+    """What changes when somebody writes into an open file."""
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns
+
+
+def _parse(file, path: Path) -> dict:
+    """The dict in an open file; errors call it `path`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's remarks about a file that is refused below
-            try:
-                value = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap or None)
-            except RuntimeError as error:
-                if not mmap or "mmap" not in str(error):
-                    raise
-                value = torch.load(path, map_location="cpu", weights_only=True)  # written before PyTorch 1.6
+            value = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL:? (\S+)", str(error))
         if asked is None:
@@ -63,8 +126,6 @@ def read_tensors(path, mmap: bool = False) -> dict:
         raise UserError(f"{path}: holds more than tensors and was not read, since it could run code (it asks for "
                         f"{asked[1]}); save a plain state dict") from error
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
-        if isinstance(error, OSError) and error.errno == errno.EACCES:
-            raise UserError(f"{path}: may not be read; change its permissions") from error
         raise UserError(f"{path}: is broken or cut short ({_reason(error)}); copy or save it again") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds a {type(value).__name__}, not a state dict; save net.state_dict()")
@@ -159,6 +220,7 @@ class Checkpoint:
         """
         if not self.writes:
             return
+        finish_commit(self.folder)  # where an earlier one was hindered, as a rename onto it would fail
         staging = self.folder / _SAVING
         shutil.rmtree(staging, ignore_errors=True)
         try:
@@ -217,15 +279,27 @@ class Checkpoint:
 
 
 def finish_commit(folder) -> None:
-    """Carry out a commit that was interrupted between its parts; does nothing where there is none."""
+    """Carry out a commit that was interrupted between its parts; does nothing where there is none.
+
+    For the holder of the lock alone. Raises UserError where a file cannot be moved; the commit then stays, to be read and to
+    be carried out later.
+    """
     folder = Path(folder)
     commit = folder / _COMMIT
     if not commit.is_dir():
         return
-    with contextlib.suppress(FileNotFoundError):  # a reader beside us may be carrying out the same commit
+    try:
         for path in sorted(commit.iterdir()):
-            os.replace(path, folder / path.name)
-        commit.rmdir()
+            if path.is_dir():  # what file servers put into every folder
+                shutil.rmtree(path)
+                continue
+            with contextlib.suppress(FileNotFoundError):  # moved by somebody else
+                os.replace(path, folder / path.name)
+        with contextlib.suppress(FileNotFoundError):
+            commit.rmdir()
+    except OSError as error:
+        raise UserError(f"{commit}: holds the last save, whose files could not be moved to {folder} ({error.strerror}); free "
+                        "some space or change the permissions, then go on with --continue_train") from error
     _sync(folder)
 
 
@@ -245,6 +319,8 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+        with open(target, "rb+") as stream:
+            os.fsync(stream.fileno())
 
 
 def _sync(folder: Path) -> None:

@@ -45,7 +45,7 @@ class StyledDrawing:
             return weights.digest(self.nets["E"].state_dict())
         path = saved.experiment_folder(self.opt) / f"{self.opt.which_epoch}_net_E.pth"
         with contextlib.suppress(UserError):  # none, or a broken one, which drawing with styles can do without
-            return weights.digest(read_tensors(path, mmap=True))
+            return weights.digest(read_tensors(path))
         return ""
 
     def outdated_styles(self) -> str:
