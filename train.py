@@ -5,14 +5,14 @@ import time
 
 import startup  # noqa: F401 - before torch
 from data.data_loader import CreateDataLoader
-from models.base_model import Diverged
 from models.models import create_model
 from options import saved
+from options.flags import INF
 from options.train_options import TrainOptions
 from util import distributed
 from util.checkpoint import Checkpoint, Position
 from util.device import device_of
-from util.errors import UserError, command_line
+from util.errors import Diverged, UserError, command_line
 from util.interrupt import Interrupts
 from util.progress import Progress
 from util.stopwatch import Stopwatch
@@ -56,6 +56,7 @@ class Training:
         self.visualizer = Visualizer(opt, len(loader)) if distributed.is_main() else distributed.Quiet()
         self.watch = Stopwatch()
         self.unshown, self.save_at = False, time.monotonic() + 60 * opt.save_time
+        self.saved = position.total  # pictures, when a save was last tried
         for note in model.notes:
             self.visualizer.note(note)
 
@@ -64,15 +65,14 @@ class Training:
         if self.position.epoch > self.epochs:
             print(f"Nothing left to do: all {self.epochs} epochs are done. A larger --niter or --niter_decay goes on.")
             return 0
-        begun = self.position.total
         bar = Progress(self.epochs * len(self.loader), self.position.total) if distributed.is_main() else distributed.Quiet()
         with Interrupts() as interrupts, bar as self.progress:
             try:
                 while self.position.epoch <= self.epochs and not interrupts.wanted:
                     self.epoch(interrupts)
             except UserError as error:
-                if not isinstance(error, Diverged) and self.position.total > begun:
-                    self.save()  # what was learnt before a broken picture is worth keeping
+                if not isinstance(error, Diverged) and self.position.total > self.saved:
+                    self.checkpoint.save(self.model, self.position)  # what was learnt before a broken picture is worth keeping
                 raise
             finally:
                 self.visualizer.close()
@@ -97,7 +97,7 @@ class Training:
             interrupts.wanted = distributed.any_of(interrupts.wanted)
             if interrupts.wanted:
                 break
-            if self.due(opt.save_latest_freq, count) or time.monotonic() > self.save_at:
+            if self.due(opt.save_latest_freq, count) or self.overdue():
                 self.save()
         if position.done >= len(self.loader):
             position.epoch, position.done = epoch + 1, 0
@@ -130,9 +130,22 @@ class Training:
         total = self.position.total
         return total // frequency > (total - count) // frequency
 
+    def overdue(self) -> bool:
+        """Whether --save_time has passed in any of the processes, so that all save after the same step."""
+        return self.opt.save_time < INF and bool(distributed.any_of(time.monotonic() > self.save_at))
+
     def save(self, epoch=None):
-        """Save the latest checkpoint, and with `epoch` one that is kept."""
-        self.checkpoint.save(self.model, self.position, epoch)
+        """Save the latest checkpoint, and with `epoch` one that is kept.
+
+        Of several processes the first one writes; where it cannot, all end, as they would wait for it in the next step.
+        """
+        self.saved, fault = self.position.total, None
+        try:
+            self.checkpoint.save(self.model, self.position, epoch)
+        except UserError as error:
+            fault = error
+        if fault := distributed.common_fault(fault):
+            raise distributed.told_by_main(fault)
         self.save_at = time.monotonic() + 60 * self.opt.save_time
 
     def stopped(self, interrupts) -> int:

@@ -14,13 +14,9 @@ from models.networks.recompute import checkpoint_activations
 from util import distributed
 from util.checkpoint import read_together
 from util.device import autocast, compile_network, device_of, expect_sizes, laid_out_as, usable_precision
-from util.errors import UserError, first_few
+from util.errors import Diverged, UserError, first_few
 
 _HOPELESS = 50  # overflowing fp16 steps in a row; the loss scale has then been halved fifty times
-
-
-class Diverged(UserError):
-    """A loss is no longer a finite number."""
 
 
 class BaseModel(nn.Module, ABC):

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from util.checkpoint import is_there, read_tensors
+from util.checkpoint import is_there, not_finite, read_tensors
 from util.errors import UserError, first_few
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of norm layers
@@ -89,15 +89,9 @@ def _load_fitting(net, name, path, state, own, fitting):
 
 
 def _check_finite(state, path):
-    bad = [k for k, v in state.items() if v.is_floating_point() and not _finite(v)]
-    if bad:
+    if bad := not_finite(state):
         raise UserError(f"{path}: holds numbers that are not finite in {first_few(bad)}; its training diverged, so take an "
                         "earlier checkpoint with --which_epoch")
-
-
-def _finite(values: torch.Tensor) -> bool:
-    """Whether all are finite numbers. Their sum says so in one pass, unless it overflows."""
-    return bool(torch.isfinite(values.sum()) or torch.isfinite(values).all())
 
 
 def _layers(keys) -> list[str]:

@@ -19,8 +19,8 @@ from models import weights
 from models.styles.clusters import FeatureTable, cluster, k_means
 from tests.conftest import ROOT, same, tree
 from util import checkpoint as checkpoint_module
-from util.checkpoint import Checkpoint, Position, finish_commit, is_there, read_tensors, read_together
-from util.errors import UserError
+from util.checkpoint import Checkpoint, Position, finish_commit, is_there, not_finite, read_tensors, read_together
+from util.errors import Diverged, UserError
 from util.safe_pickle import load_dict, save_dict
 
 
@@ -331,6 +331,54 @@ def test_where_there_are_no_hard_links_kept_epochs_are_written(folder, monkeypat
         checkpoint.save(Small(2), Position(2, 0, 5), epoch=1)
     assert same(read_tensors(folder / "1_net_D.pth"), read_tensors(folder / "latest_net_D.pth"))
     assert same(read_tensors(folder / "1_net_G.pth"), {"w": torch.full((4,), 2.0)})
+
+
+# a save never replaces finite numbers
+
+class Spoilt(Small):
+    """With a number that is not finite in its weights or its optimizer's moments."""
+
+    def __init__(self, where, what):
+        super().__init__(2)
+        self.where, self.what = where, what
+
+    def weights(self):
+        found = super().weights()
+        return {**found, "D": {"w": self.value * self.what, "count": torch.tensor(3)}} if self.where == "weights" else found
+
+    def state(self):
+        moments = {"step": torch.tensor(1.0), "exp_avg": self.value * (self.what if self.where == "moments" else 1)}
+        return {"optimizers": {"G": {"state": {0: moments}, "param_groups": [{"lr": 1.0, "params": [0]}]}}}
+
+
+@pytest.mark.parametrize("what", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("where, said", [("weights", r"network D \(w\)"), ("moments", "optimizer G")])
+def test_numbers_that_are_not_finite_are_never_saved(folder, where, said, what):
+    before = tree(folder)
+    with Checkpoint(folder) as checkpoint:
+        with pytest.raises(Diverged, match=f"epoch 2.*{said}.*untouched.*--continue_train.*--lr"):
+            checkpoint.save(Spoilt(where, what), Position(2, 3, 5), epoch=2)
+        assert tree(folder) == before and names(folder) == SAVED
+        checkpoint.save(Spoilt("", 0), Position(2, 3, 5))
+    assert read_tensors(folder / "latest_net_G.pth")["w"][0] == 2
+
+
+def test_a_first_save_that_is_refused_does_not_speak_of_an_earlier_one(tmp_path):
+    with Checkpoint(tmp_path / "x") as checkpoint, pytest.raises(Diverged, match="diverged.*start again.*--lr") as error:
+        checkpoint.save(Spoilt("weights", float("nan")), Position(1, 3, 3))
+    assert "--continue_train" not in str(error.value)
+
+
+def test_numbers_too_large_to_add_up_are_finite():
+    assert not not_finite({"a": torch.full((10,), 3e38), "b": torch.full((9,), 60000.0).half(), "c": [torch.ones(1).bool(), 1]})
+    assert not_finite({"a": {"b": [torch.tensor([1, float("inf")])]}, "c": torch.ones(1)}) == ["a.b.0"]
+
+
+def test_moments_that_are_not_finite_are_not_resumed_from(folder):
+    state = read_tensors(folder / "latest_state.pth")
+    torch.save({**state, "model": Spoilt("moments", float("nan")).state()}, folder / "latest_state.pth")
+    with Checkpoint(folder) as checkpoint, pytest.raises(UserError, match="latest_state.pth.*not finite.*delete it"):
+        checkpoint.resume(Small(), "latest", 5)
 
 
 # the lock

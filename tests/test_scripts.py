@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from models.pix2pixHD_model import Pix2PixHDModel
 from tests.conftest import (
     LOSSES,
     NETWORK,
@@ -421,6 +422,25 @@ def test_divergence_leaves_the_last_checkpoint(tmp_path, root):
     done = call("train", *argv, "--continue_train", "--niter", "500", "--lr", "1e30")
     assert done.status == 2 and "diverged" in done.err.splitlines()[-1] and "Traceback" not in done.err
     assert same(before, weights_of(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_step_that_spoils_the_weights_is_never_saved(tmp_path, root, monkeypatch, resumed):
+    """Losses finite, gradients not: the square root of nothing. The very step is followed by a save."""
+    if resumed:
+        succeed(call("train", *flags(tmp_path, root, "--niter", "1")))
+    before, loss = tree(tmp_path / "x"), Pix2PixHDModel.loss_G
+
+    def with_infinite_slope(model):
+        return {**loss(model), "G_more": (next(model.nets["G"].parameters()) * 0).sum().sqrt()}
+
+    monkeypatch.setattr(Pix2PixHDModel, "loss_G", with_infinite_slope)
+    done = call("train", *flags(tmp_path, root, "--save_latest_freq", "1", *["--continue_train"] * resumed))
+    line = done.err.splitlines()[-1]
+    assert done.status == 2 and "Traceback" not in done.err and "diverged" in line and "network G" in line
+    assert ("the last checkpoint" in line) == resumed and ("start again" in line) != resumed
+    kept = {name: data for name, data in tree(tmp_path / "x").items() if name.endswith(".pth")}
+    assert kept == {name: data for name, data in before.items() if name.endswith(".pth")}
 
 
 def test_an_epoch_without_the_flag_that_starts_from_it_moves_nothing(tmp_path, root, trained):

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from util.errors import UserError, first_few
+from util.errors import Diverged, UserError, first_few
 
 try:
     import fcntl
@@ -132,6 +132,16 @@ def _parse(file, path: Path) -> dict:
     return value
 
 
+def not_finite(value, name: str = "") -> list[str]:
+    """The names ('a.b.0') of the tensors in a nest of dicts and lists that hold numbers which are not finite."""
+    if isinstance(value, (dict, list, tuple)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return [bad for key, item in items for bad in not_finite(item, f"{name}.{key}" if name else str(key))]
+    # the sum tells in one pass, unless it overflows
+    wrong = torch.is_tensor(value) and value.is_floating_point() and not (value.sum().isfinite() or value.isfinite().all())
+    return [name] if wrong else []
+
+
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
 
@@ -216,20 +226,23 @@ class Checkpoint:
     def save(self, model, position: Position, epoch: int | None = None) -> None:
         """Write latest_net_*.pth, latest_state.pth and iter.txt as one; with `epoch`, <epoch>_net_*.pth as well.
 
-        Raises UserError where the disk refuses; then the last good checkpoint stays and nothing is left behind.
+        Raises Diverged where a weight or an optimizer's moment is not finite, and UserError where the disk refuses; then the
+        last good checkpoint stays and nothing is left behind.
         """
         if not self.writes:
             return
+        weights, state = model.weights(), model.state()
+        self._refuse_diverged(weights, state, position)
         finish_commit(self.folder)  # where an earlier one was hindered, as a rename onto it would fail
         staging = self.folder / _SAVING
         shutil.rmtree(staging, ignore_errors=True)
         try:
             staging.mkdir()
-            for name, weights in model.weights().items():
-                _write(staging / f"latest_net_{name}.pth", weights)
+            for name, tensors in weights.items():
+                _write(staging / f"latest_net_{name}.pth", tensors)
                 if epoch is not None:
                     _link(staging / f"latest_net_{name}.pth", staging / f"{epoch}_net_{name}.pth")
-            _write(staging / STATE, {"version": 1, "position": vars(position).copy(), "model": model.state()})
+            _write(staging / STATE, {"version": 1, "position": vars(position).copy(), "model": state})
             (staging / "iter.txt").write_text(f"{position.epoch}\n{position.done}\n")
             _sync(staging)
             os.rename(staging, self.folder / _COMMIT)
@@ -238,6 +251,17 @@ class Checkpoint:
             raise UserError(f"{self.folder}: the checkpoint could not be saved ({error.strerror or error}); the last good "
                             "one is untouched; free some space, then go on with --continue_train") from error
         finish_commit(self.folder)
+
+    def _refuse_diverged(self, weights, state, position):
+        """A loss can be finite where its gradient is not: then only the step's result tells."""
+        wrong = [f"network {name} ({first_few(bad, 3)})" for name, tensors in weights.items() if (bad := not_finite(tensors))]
+        wrong += [f"the moments of optimizer {name}" for name, o in state.get("optimizers", {}).items() if not_finite(o)]
+        if wrong:
+            remedy = (f"the last checkpoint in {self.folder} is untouched; go on from it with --continue_train and"
+                      if self.exists() else "start again with")
+            epoch = position.epoch - (position.done == 0)  # at its end the next one has been counted
+            raise Diverged(f"epoch {epoch}: training diverged: numbers are not finite in {first_few(wrong)}, so they "
+                           f"were not saved; {remedy} a lower --lr")
 
     def forget(self, keep: float) -> None:
         """Delete the numbered checkpoints but the newest `keep`; inf keeps all."""
@@ -260,6 +284,9 @@ class Checkpoint:
             isinstance(n, int) and n >= low for n, low in zip(map(position.get, ("epoch", "done", "total")), (1, 0, 0)))
         if not sound or not isinstance(state.get("model"), dict):
             raise UserError(f"{path}: is not the state of a training; delete it to resume from the weights alone")
+        if not_finite(state["model"].get("optimizers", {})):
+            raise UserError(f"{path}: the optimizers' moments are not finite, as the training diverged; delete it to resume "
+                            "from the weights alone, or take an earlier checkpoint with --which_epoch")
         return state
 
     def counted_position(self) -> Position | None:

@@ -18,6 +18,10 @@ class UserError(Exception):
         super().__init__(" ".join(str(message).split()))
 
 
+class Diverged(UserError):
+    """A loss, a weight or an optimizer's moment is no longer a finite number."""
+
+
 def first_few(names, limit: int = 5) -> str:
     """'a, b, c and 7 more': a list of names short enough for one line."""
     names = [str(name) for name in names]
