@@ -15,6 +15,7 @@ from util import distributed
 from util.checkpoint import read_together
 from util.device import autocast, compile_network, device_of, expect_sizes, laid_out_as, usable_precision
 from util.errors import Diverged, UserError, first_few
+from util.gradient_exchange import GradientExchange
 
 _HOPELESS = 50  # overflowing fp16 steps in a row; the loss scale has then been halved fifty times
 
@@ -37,6 +38,7 @@ class BaseModel(nn.Module, ABC):
         self.nets = nn.ModuleDict()
         self._load_networks()
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self._exchanges: dict[str, GradientExchange] = {}  # of the gradients of each update
         self.precision = usable_precision(opt.precision, self.device.type)
         self.skipped = self._skipped_in_a_row = 0  # fp16 steps that overflowed
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
@@ -166,18 +168,17 @@ class BaseModel(nn.Module, ABC):
         losses = [(name, loss()) for name, loss in self.updates()]
         terms = {key: value.detach().float() for _, found in losses for key, value in found.items()}
         weight = batch.get("weight", 1.0)
-        terms = dict(zip(terms, distributed.weighted_sum(list(terms.values()), weight)))
+        terms = dict(zip(terms, distributed.weighted_sum(torch.stack(list(terms.values())), weight)))
         self._check_finite(terms, batch)
         totals = [(name, sum(found.values()) * self.loss_scale.get(name, 1.0)) for name, found in losses]
         del losses
-        for name, total in reversed(totals[1:]):
-            self._set_gradients(name, total, weight, keep_graph=True)
+        waiting = [(name, self._go_back(name, total, weight, keep_graph=True)) for name, total in reversed(totals[1:])]
         if self._gradients_are_needed_whole():
-            self._set_gradients(*totals[0], weight, keep_graph=False)
-            self.scaler.step(self.optimizers[totals[0][0]])
+            waiting.append((totals[0][0], self._go_back(*totals[0], weight, keep_graph=False)))
         else:
             self._step_while_going_back(*totals[0])
-        for name, _ in totals[1:]:
+        for name, exchange in waiting:
+            exchange.finish()
             self.scaler.step(self.optimizers[name])
         self._update_scale(batch)
         return terms
@@ -229,12 +230,12 @@ class BaseModel(nn.Module, ABC):
                                                            if p.grad is not None]))
                 for name, optimizer in self.optimizers.items()}
 
-    def _set_gradients(self, name: str, total: torch.Tensor, weight: float, keep_graph: bool) -> None:
-        """Gradients of one update's own parameters and of nothing else, over the global batch."""
-        wanted = _trained(self.optimizers[name])
-        torch.autograd.backward(self.scaler.scale(total), inputs=wanted, retain_graph=keep_graph)
-        for p, gradient in zip(wanted, distributed.weighted_sum([p.grad for p in wanted], weight)):
-            p.grad = laid_out_as(p, gradient)
+    def _go_back(self, name: str, total: torch.Tensor, weight: float, keep_graph: bool) -> GradientExchange:
+        """Gradients of an update's own parameters and of nothing else; over the global batch once the exchange is finished."""
+        wanted, exchange = _trained(self.optimizers[name]), self._exchanges.setdefault(name, GradientExchange())
+        with exchange.during_backward(wanted, weight):
+            torch.autograd.backward(self.scaler.scale(total), inputs=wanted, retain_graph=keep_graph)
+        return exchange
 
     def _check_finite(self, terms: dict, batch) -> None:
         if self.scaler.is_enabled() or torch.isfinite(torch.stack(list(terms.values()))).all():

@@ -147,6 +147,14 @@ def same(a, b) -> bool:
     return a == b
 
 
+@pytest.fixture
+def group():
+    """A group of processes that has one, for what they exchange."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
 @pytest.fixture(scope="session")
 def root(tmp_path_factory):
     """Five training and three test pictures with their label maps. Read only."""

@@ -14,7 +14,7 @@ from data.sampler import EpochSampler, RunSampler
 from models.predictor import Predictor
 from tests import together
 from tests.conftest import LOSSES, NETWORK, ROOT, SIZES, call, same, succeed, tree, write_root
-from util import distributed
+from util import distributed, gradient_exchange
 from util.checkpoint import read_tensors
 
 LOOP = ["--batchSize", "5", "--niter", "2", "--niter_decay", "0", "--print_freq", "1", "--no_html"]
@@ -192,6 +192,50 @@ def test_a_script_that_starts_two_fails_in_one_line_and_one_process_goes_on(tmp_
     assert (tmp_path / "x" / "iter.txt").read_text() == "1\n5\n"
     succeed(call("train", *flags(tmp_path, "x", good), "--continue_train"))
     assert_alike(runs.one / "whole", tmp_path / "x")
+
+
+@pytest.fixture
+def sent(group, monkeypatch):
+    """How many gradients had come when each bucket was sent, three parameters to a bucket. Sets .net, .x and .exchange."""
+    monkeypatch.setattr(gradient_exchange, "BUCKET", 3 * 16 * 4)
+    net = torch.nn.ModuleList(torch.nn.Linear(4, 4, bias=False) for _ in range(8))
+    spot = SimpleNamespace(net=net, x=torch.randn(2, 4), exchange=gradient_exchange.GradientExchange(), counts=[])
+    all_reduce = torch.distributed.all_reduce
+
+    def spy(*args, **more):
+        spot.counts.append(sum(p.grad is not None for p in net.parameters()))
+        return all_reduce(*args, **more)
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", spy)
+    return spot
+
+
+def go_back(spot, layers, weight=1.0):
+    """One pass through some of the layers, in that order; gives the gradients that it leaves in all."""
+    spot.net.zero_grad()
+    spot.counts.clear()
+    x = spot.x
+    for i in layers:
+        x = spot.net[i](x).tanh()
+    with spot.exchange.during_backward(list(spot.net.parameters()), weight):
+        x.sum().backward()
+    spot.exchange.finish()
+    return [p.grad for p in spot.net.parameters()]
+
+
+def test_gradients_are_sent_while_the_backward_pass_goes_on(sent):
+    order = [4, 5, 6, 7, 0, 1, 2, 3]  # as an encoder, whose parameters come last, runs before a generator
+    first, (sent_first, *_) = go_back(sent, order), sent.counts
+    again = go_back(sent, order)
+    assert sent_first == 7, "the last parameters go first, as which gradients come first is not known yet"
+    assert sent.counts == [3, 6, 8], "from then on it is"
+    assert all(torch.equal(a, b) for a, b in zip(first, again))
+
+
+def test_gradients_are_weighted_and_a_parameter_without_one_has_none(sent):
+    whole, part = go_back(sent, range(8)), go_back(sent, range(8), weight=0.25)
+    assert all(torch.equal(a * 0.25, b) for a, b in zip(whole, part))
+    assert [g is None for g in go_back(sent, [0, 1, 3, 4, 5, 6, 7])] == [i == 2 for i in range(8)]
 
 
 def test_a_program_that_draws_stays_one_process(monkeypatch, trained):

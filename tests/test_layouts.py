@@ -83,14 +83,6 @@ def test_gradients_are_the_same_in_every_layout(kind, count):
                 torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5 * float(a.abs().max()))
 
 
-@pytest.fixture
-def group():
-    """The group that processes exchange gradients in, of one process."""
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    yield
-    torch.distributed.destroy_process_group()
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_exchanged_gradients_lie_like_their_weights(name, root, tmp_path, group, monkeypatch):
     models = [lay_out(training(name, root, tmp_path)[0], layout) for layout in FORMATS]

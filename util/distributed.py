@@ -16,7 +16,6 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from util.device import laid_out_as
 from util.errors import UserError
 
 _PATIENCE = timedelta(days=7)  # for what waits on another's share of the pictures; one that dies is noticed at once
@@ -108,21 +107,30 @@ def any_of(value: int) -> int:
     return int(shared)
 
 
-def weighted_sum(tensors: list[torch.Tensor], weight: float) -> list[torch.Tensor]:
-    """Sum over the processes of weight * tensor, in one exchange a data type; each in the memory layout of its tensor.
-
-    With weight = a process's share of the batch, the mean-reduced gradients of the shares become those of the batch.
-    """
+def weighted_sum(values: torch.Tensor, weight: float) -> torch.Tensor:
+    """Sum over the processes of weight * values. With weight = a process's share of the batch, means of the shares become
+    those of the batch."""
     if not dist.is_initialized():
-        return tensors
-    result: dict[int, torch.Tensor] = {}
-    for dtype in dict.fromkeys(t.dtype for t in tensors):  # in one order everywhere, which a set has not
-        places = [i for i, t in enumerate(tensors) if t.dtype == dtype]
-        flat = torch.cat([tensors[i].reshape(-1) for i in places]).mul_(weight)
-        dist.all_reduce(flat)
-        parts = flat.split([tensors[i].numel() for i in places])
-        result.update({i: laid_out_as(tensors[i], part.view_as(tensors[i])) for i, part in zip(places, parts)})
-    return [result[i] for i in range(len(tensors))]
+        return values
+    total = values * weight
+    dist.all_reduce(total)
+    return total
+
+
+def from_main(find):
+    """What find() gives in the first process, in all of them; it must be plain values. A UserError is raised in all."""
+    if not dist.is_initialized():
+        return find()
+    found = [None]
+    if is_main():
+        try:
+            found = [find()]
+        except UserError as error:
+            found = [error]
+    dist.broadcast_object_list(found, src=0, group=_messages)
+    if isinstance(found[0], UserError):
+        raise told_by_main(found[0])
+    return found[0]
 
 
 def gather(value) -> list | None:
