@@ -68,7 +68,7 @@ def write(opt, folder, table, encoder) -> StyleBook:
 
 def encode(opt, loader, model) -> FeatureTable:
     """The rows of every picture; of several processes, of this one's pictures."""
-    table = FeatureTable(range(opt.label_nc), opt.feat_num + 1)
+    table = FeatureTable(range(opt.label_channels), opt.feat_num + 1)
     at_once = opt.batchSize if opt.sources["batchSize"] == "command line" else AT_ONCE
     with Progress(loader.share) if distributed.is_main() else distributed.Quiet() as progress:
         for batch in grouped(loader.load_data(), at_once):

@@ -73,8 +73,8 @@ def finish(opt, loader, page, shares):
     for note in dict.fromkeys(notes):
         page.note(note)
         print(note)
-    if opt.label_nc and opt.spec.labels:
-        page.set_legend(legend_entries(list(classes), opt.label_nc, opt.spec.labels, opt.spec.colors))
+    if opt.label_nc and opt.spec.class_names:
+        page.set_legend(legend_entries(list(classes), opt.label_channels, opt.spec.class_names, opt.spec.class_colors))
     if metrics and metrics.summary()["pictures"]:
         page.set_metrics(metrics.summary())
         with page.files.writing("metrics.json") as path:

@@ -241,16 +241,9 @@ class AlignedDataset(torch.utils.data.Dataset):
         return None
 
     def _read_ids(self, role: str, key: str) -> np.ndarray:
-        """A map of ids, its classes checked against --label_nc."""
-        return self._checked(role, key, read_label(self.files[role][key]))
-
-    def _checked(self, role: str, key: str, ids: np.ndarray) -> np.ndarray:
-        count = self.opt.label_nc
-        if role == "label" and (ids.max() >= count or ids.min() < 0):
-            wrong = np.unique(ids[(ids >= count) | (ids < 0)]).tolist()
-            raise UserError(f"{self.files[role][key]}: holds label {first_few(wrong)}, but --label_nc {count} allows 0 to "
-                            f"{count - 1}; raise --label_nc or mend the label map")
-        return ids
+        """A map of ids; the classes of a label map are checked, and unlabelled pixels are one of them."""
+        ids, path = read_label(self.files[role][key]), self.files[role][key]
+        return self.opt.label_maps.checked(ids, path) if role == "label" else ids
 
     # items
 
@@ -297,10 +290,13 @@ class AlignedDataset(torch.utils.data.Dataset):
 
     def _scaled_ids(self, role, name, size) -> np.ndarray:
         """A map of ids of the scaled size; the classes of the whole file have been checked, not only those left."""
-        recipe = ("ids", self.opt.label_nc if role == "label" else None)  # a larger --label_nc allowed other ids
-        ids = self._prepared(self.files[role][name], recipe, self.preprocess.scaled(size)[::-1],
+        maps, path = self.opt.label_maps, self.files[role][name]
+        recipe = ("ids", None)
+        if role == "label":  # a larger --label_nc allowed other ids
+            recipe = ("ids", maps.classes, *([] if maps.dontcare is None else [maps.dontcare]))
+        ids = self._prepared(path, recipe, self.preprocess.scaled(size)[::-1],
                              lambda: self.preprocess.scaled_ids(self._read_ids(role, name), size))
-        return ids if self.cache is None else self._checked(role, name, ids)
+        return ids if self.cache is None or role != "label" else maps.once_read.checked(ids, path)
 
     def _scaled_picture(self, path, channels, size, smooth) -> np.ndarray:
         """A picture of the scaled size; a JPEG is decoded no larger than that takes, where it is scaled smoothly."""

@@ -1,13 +1,16 @@
 """dataset.json: what a data root says about itself, and the two face numberings people use."""
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from util.errors import UserError, first_few
 from util.files import read_json, write_json
+from util.util import palette
 
 FILE_NAME = "dataset.json"
+DONTCARE = 255  # what COCO-Stuff, SPADE and others mark unlabelled pixels with
+UNLABELLED, _UNLABELLED_COLOR = "unlabelled", (224, 224, 192)  # the colour is that of PASCAL VOC's void
 
 CELEBAMASK_HQ = ("background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear",
                  "mouth", "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth")
@@ -29,6 +32,7 @@ class DatasetSpec:
 
     label_nc: number of classes. labels: their names by id. colors: (r, g, b) in 0..255 by id.
     flip_pairs: [left, right] ids that swap when a picture is mirrored. scheme: which numbering the ids follow.
+    dontcare: the id that marks unlabelled pixels in its label maps.
     defaults: flag values that hold for this data unless the command line says otherwise; of the flags that allow it.
     """
 
@@ -38,6 +42,8 @@ class DatasetSpec:
     flip_pairs: tuple[tuple[int, int], ...] = ()
     scheme: str = ""
     defaults: dict = field(default_factory=dict)
+    dontcare: int | None = None
+    unlabelled: int | None = None  # not of the file: the class that a run makes of such pixels, see `with_unlabelled`
 
     @classmethod
     def read(cls, dataroot) -> DatasetSpec:
@@ -53,6 +59,9 @@ class DatasetSpec:
         _require(isinstance(raw, dict), where, f"holds a {type(raw).__name__}", "it must be one JSON object")
         nc = raw.get("label_nc")
         _require(nc is None or _is_id(nc) and nc < 65536, where, f"label_nc is {nc!r}", "give a whole number from 0 up")
+        dontcare = raw.get("dontcare")
+        _require(dontcare is None or _is_id(dontcare) and dontcare < 65536, where, f"dontcare is {dontcare!r}",
+                 "give the id that marks unlabelled pixels, such as 255")
         labels = raw.get("labels", [])
         _require(isinstance(labels, list) and all(isinstance(name, str) for name in labels), where,
                  "labels is no list of names", "give class names in the order of their ids")
@@ -63,19 +72,42 @@ class DatasetSpec:
         return cls(label_nc=nc if nc is not None else count, labels=tuple(labels),
                    colors=_colors(raw.get("colors", []), count, where),
                    flip_pairs=_pairs(raw.get("flip_pairs", []), count, where),
-                   scheme=str(raw.get("scheme", "")), defaults=_defaults(raw.get("defaults", {}), where))
+                   scheme=str(raw.get("scheme", "")), defaults=_defaults(raw.get("defaults", {}), where), dontcare=dontcare)
+
+    def with_unlabelled(self, label: int | None) -> DatasetSpec:
+        """The spec for a run that makes unlabelled pixels the class `label`, after all others; None makes none of them."""
+        return replace(self, unlabelled=label, dontcare=DONTCARE if self.dontcare is None else self.dontcare) \
+            if label is not None else replace(self, unlabelled=None)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of a run's classes by id, that of unlabelled pixels last; () where none has any."""
+        if self.unlabelled is None:
+            return self.labels
+        return tuple(self.name_of(i) for i in range(self.unlabelled + 1))
+
+    @property
+    def class_colors(self) -> tuple:
+        """The colours of a run's classes, that of unlabelled pixels last; () where the palette's own will do."""
+        if self.unlabelled is None:
+            return self.colors
+        return (*map(tuple, palette(self.unlabelled, self.colors).tolist()), _UNLABELLED_COLOR)
 
     def name_of(self, label: int) -> str:
         """The class's name, or its number where it has none."""
+        if label == self.unlabelled and UNLABELLED not in self.labels:
+            return UNLABELLED
         return self.labels[label] if 0 <= label < len(self.labels) else str(label)
 
     def label_of(self, name: str) -> int:
         """The id of a class given by name or number. Raises UserError listing the names."""
         if name in self.labels:
             return self.labels.index(name)
+        if self.unlabelled is not None and name in (self.name_of(self.unlabelled), str(self.unlabelled)):
+            return self.unlabelled
         if name.isdigit() and (self.label_nc is None or int(name) < self.label_nc):
             return int(name)
-        known = first_few(self.labels, 40) if self.labels else f"0 to {(self.label_nc or 1) - 1}"
+        known = first_few(self.class_names, 40) if self.labels else f"0 to {(self.label_nc or 1) - 1}"
         raise UserError(f"'{name}' is no class of this data; there are {known}")
 
     def write(self, dataroot) -> None:
@@ -86,7 +118,7 @@ class DatasetSpec:
         """The fields that say something, ready for JSON."""
         raw = {"label_nc": self.label_nc, "scheme": self.scheme, "labels": list(self.labels),
                "colors": [list(c) for c in self.colors], "flip_pairs": [list(p) for p in self.flip_pairs],
-               "defaults": dict(self.defaults)}
+               "defaults": dict(self.defaults), "dontcare": self.dontcare}
         return {key: value for key, value in raw.items() if value not in (None, "", [], {})}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from data.aligned_dataset import AlignedDataset
 from data.dataset_spec import DatasetSpec
-from data.image_files import image_size, list_images, read_image, read_label, refuse_other_view
+from data.image_files import image_size, list_images, read_image, refuse_other_view
 from data.pairing import Names, composed, near_misses, strip_extension
 from data.transforms import Preprocess
 from util.errors import UserError, first_few
@@ -56,7 +56,7 @@ def _style_dataset(opt) -> AlignedDataset:
     if not root.is_dir():
         raise UserError(f"--style_root {opt.style_root}: there is no such folder; give the folder that holds "
                         f"{opt.style_phase}_label and {opt.style_phase}_img")
-    spec = DatasetSpec.read(root)
+    spec = DatasetSpec.read(root).with_unlabelled(opt.spec.unlabelled)
     if spec.labels and opt.spec.labels and spec.labels != opt.spec.labels:
         raise UserError(f"--style_root {opt.style_root}: its dataset.json numbers the classes otherwise than that of "
                         f"{opt.dataroot}; make the two the same with python -m datasets.relabel")
@@ -74,11 +74,7 @@ def _read_pair(opt) -> dict:
     from models.models import model_class
     size = image_size(opt.style_label)
     refuse_other_view(f"--style_image {opt.style_image}", image_size(opt.style_image), f"label map {opt.style_label}", size)
-    ids = read_label(opt.style_label)
-    if ids.max() >= opt.label_nc or ids.min() < 0:
-        wrong = np.unique(ids[(ids >= opt.label_nc) | (ids < 0)]).tolist()
-        raise UserError(f"--style_label {opt.style_label}: holds label {first_few(wrong)}, but --label_nc {opt.label_nc} "
-                        f"allows 0 to {opt.label_nc - 1}; mend the label map")
+    ids = opt.label_maps.read(opt.style_label, f"--style_label {opt.style_label}")
     model = model_class(opt.model)
     multiple, least = model.size_multiple(opt), model.least_side(opt)
     prepare = Preprocess(opt.resize_or_crop, opt.loadSize, opt.fineSize, False, multiple)

@@ -8,7 +8,9 @@ import numpy as np
 from PIL import Image
 
 from data.blends import find_blend
+from data.dataset_spec import DONTCARE, FILE_NAME
 from data.image_files import image_size, open_image, orientation, read_image, read_label, same_view
+from data.label_maps import LabelMaps
 from datasets._check_findings import ERROR, WARNING, Facts, Scene
 from util.errors import UserError, first_few
 
@@ -18,10 +20,10 @@ _EXTENSIONS = {"PNG": (".png",), "JPEG": _JPEG, "MPO": _JPEG, "BMP": (".bmp",), 
                "PPM": (".ppm", ".pgm", ".pbm"), "TIFF": (".tif", ".tiff"), "WEBP": (".webp",)}
 
 
-def examine(scene: Scene, label_nc: int | None, flip_pairs=(), names=()) -> Facts:
-    """Open, decode and compare the files of a scene. label_nc: None where nobody says how many classes there are."""
+def examine(scene: Scene, maps: LabelMaps | None, flip_pairs=(), names=()) -> Facts:
+    """Open, decode and compare the files of a scene. maps: None where nobody says how many classes there are."""
     facts = Facts()
-    label = _look_at_label(scene.files.get("label"), label_nc, facts)
+    label = _look_at_label(scene.files.get("label"), maps, facts)
     sizes = {}
     for role in ("A", "img", "B"):
         if role in scene.files:
@@ -37,7 +39,8 @@ def examine(scene: Scene, label_nc: int | None, flip_pairs=(), names=()) -> Fact
     return facts
 
 
-def _look_at_label(path: Path | None, label_nc, facts: Facts) -> np.ndarray | None:
+def _look_at_label(path: Path | None, maps: LabelMaps | None, facts: Facts) -> np.ndarray | None:
+    """The ids of a label map, unlabelled pixels as a class; None where there is none that can be read."""
     if path is None:
         return None
     try:
@@ -45,14 +48,14 @@ def _look_at_label(path: Path | None, label_nc, facts: Facts) -> np.ndarray | No
     except UserError as error:
         facts.add(ERROR, "unusable label map", error)
         return None
-    fault = label_fault(path, ids, label_nc)
+    fault = label_fault(path, ids, maps)
     if fault:
         facts.add(ERROR, "label out of range", fault)
     elif int(ids.min()) == int(ids.max()) and ids.size > 1:
         facts.add(WARNING, "one class only", f"{path}: holds nothing but label {ids.flat[0]}; look at it")
     _look_for_blend("label", ids, facts)
     _header_remarks(path, facts)
-    return ids
+    return maps.merged(ids) if maps else ids
 
 
 def _look_for_blend(role: str, ids: np.ndarray, facts: Facts) -> None:
@@ -61,29 +64,29 @@ def _look_for_blend(role: str, ids: np.ndarray, facts: Facts) -> None:
         facts.blends[role] = blend
 
 
-def label_fault(path, ids: np.ndarray, label_nc: int | None) -> str:
-    """The line for a label map whose ids do not fit label_nc classes, with a guess at why; '' where they fit."""
-    if not label_nc or (int(ids.min()) >= 0 and int(ids.max()) < label_nc):
+def label_fault(path, ids: np.ndarray, maps: LabelMaps | None) -> str:
+    """The line for a label map whose ids do not fit the classes, with a guess at why; '' where they fit or none are known."""
+    wrong = maps.outside(ids) if maps else []
+    if not wrong:
         return ""
-    present = np.unique(ids)
-    wrong = present[(present < 0) | (present >= label_nc)]
-    share = float(np.isin(ids, wrong).mean())
+    present, label_nc, share = np.unique(ids), maps.classes, float(np.isin(ids, wrong).mean())
     if present.tolist() in ([0, 255], [255]):
         remedy = "this is a black-and-white mask: divide it by 255"
     elif present[0] < 0 or present[-1] >= 65536:
         remedy = "save whole ids from 0 up"
-    elif wrong.tolist() == [255]:
-        remedy = "255 often marks pixels to ignore, which this has not: give them a class of their own"
+    elif wrong == [DONTCARE]:
+        remedy = f'{DONTCARE} often marks pixels to ignore: train with --contain_dontcare_label, or write "dontcare": ' \
+            f"{DONTCARE} into {FILE_NAME}"
     elif find_blend(ids):
         remedy = "they lie between those of both sides of a border: make the map again, scaled with nearest neighbour"
     elif len(wrong) > 40:
         remedy = "this looks like a grey photo, or like a map that was saved as JPEG once: make it again as PNG"
-    elif wrong.tolist() == [label_nc]:
+    elif wrong == [label_nc]:
         remedy = f"ids count from 0: subtract 1, or use --label_nc {label_nc + 1}"
     else:
         remedy = f"mend it, or use --label_nc {int(present.max()) + 1}"
-    return (f"{path}: holds label {first_few(wrong.tolist())} in {share:.1%} of it, but label_nc {label_nc} allows 0 "
-            f"to {label_nc - 1}; {remedy}")
+    return (f"{path}: holds label {first_few(wrong)} in {share:.1%} of it, but label_nc {label_nc} allows {maps.allowed}; "
+            f"{remedy}")
 
 
 def side(label: np.ndarray, left: int, right: int) -> int:
@@ -191,7 +194,7 @@ def _turn(path: Path) -> int:
         return orientation(image)
 
 
-def overlay(scene: Scene, colours: np.ndarray, side_px: int) -> list[Image.Image]:
+def overlay(scene: Scene, maps: LabelMaps | None, colours: np.ndarray, side_px: int) -> list[Image.Image]:
     """Small pictures to look at: photo, label map in colour, and the one over the other; what there is of them."""
     photo = label = None
     for role in ("img", "B"):
@@ -200,6 +203,7 @@ def overlay(scene: Scene, colours: np.ndarray, side_px: int) -> list[Image.Image
             photo.thumbnail((side_px, side_px))
     if "label" in scene.files:
         ids = read_label(scene.files["label"])
+        ids = maps.merged(ids) if maps else ids
         known = np.vstack([colours, [[255, 0, 255]]]).astype(np.uint8)  # what is out of range shows in magenta
         label = Image.fromarray(known[np.where((ids >= 0) & (ids < len(colours)), ids, len(colours))])
         size = photo.size if photo else _fit(label.size, side_px)

@@ -114,7 +114,7 @@ def _classes(result) -> None:
     maps = sum(result.pictures.values(), Counter())
     total, labelled = max(1, sum(pixels.values())), max(1, result.labelled.total())
     known = range(result.label_nc or 0)
-    colours = palette(max(result.label_nc or 0, min(max(pixels) + 1, 256)), result.spec.colors)
+    colours = palette(max(result.label_nc or 0, min(max(pixels) + 1, 256)), result.spec.class_colors)
     top = max(pixels.values()) / total
     tags.h2("Classes")
     with tags.div(cls="wide"), tags.table():
@@ -129,7 +129,7 @@ def _classes(result) -> None:
 
 def _class_row(i: int, result, colours, numbers) -> None:
     maps, of_maps, of_pixels, top = numbers
-    out = bool(result.label_nc) and i >= result.label_nc
+    out = bool(result.maps) and i >= result.maps.channels
     red, green, blue = (255, 0, 255) if out or i >= len(colours) else colours[i]
     tags.td(str(i), cls="number")
     with tags.td():
@@ -163,11 +163,11 @@ def _with_pictures(result) -> list[tuple]:
     scenes = [scene for scene in result.scenes if "label" in scene.files or "B" in scene.files]
     scenes = [scenes[i * len(scenes) // PICTURES] for i in range(PICTURES)] if len(scenes) > PICTURES else scenes
     highest = max((max(pixels) for pixels in result.pixels.values()), default=0)
-    colours = palette(result.label_nc or min(highest + 1, 256), result.spec.colors)
+    colours = palette(result.maps.channels if result.maps else min(highest + 1, 256), result.spec.class_colors)
     found = []
     for scene in scenes:
         try:
-            images = overlay(scene, colours, SIDE)
+            images = overlay(scene, result.maps, colours, SIDE)
         except UserError:
             continue
         if images:

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from data.blends import blends_line, find_blend
-from data.dataset_spec import FILE_NAME, DatasetSpec
+from data.dataset_spec import DONTCARE, FILE_NAME, DatasetSpec
 from data.image_files import image_size, read_label
+from data.label_maps import LabelMaps
 from datasets._check_findings import ERROR, NOTE, WARNING, Facts, Problem, Scene
 from datasets._check_names import pair_files, phases_of, read_spec
 from datasets._check_pictures import examine, label_fault
@@ -31,12 +32,14 @@ SAMPLE = 200  # label maps that a quick check decodes
 class Result:
     """What a check of a whole data root found.
 
+    maps: how the label maps are read; None where nobody says how many classes there are, or the input is a picture.
     pixels, pictures: by phase, {class id: pixels with it} and {class id: label maps that have it}.
     """
 
     root: Path
     spec: DatasetSpec
     label_nc: int | None
+    maps: LabelMaps | None = None
     scenes: list[Scene] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     pixels: dict[str, Counter] = field(default_factory=dict)
@@ -78,20 +81,23 @@ def quick_check(dataroot, phase: str, label_nc: int | None = None, sample: int =
     problems += [Problem(ERROR, "unreadable", fault) for fault in faults if fault]
     if label_nc != 0:
         spread = [paths[i * len(paths) // sample] for i in range(sample)] if len(paths) > sample else paths
-        problems += check_labels(spread, label_nc or spec.label_nc)
+        problems += check_labels(spread, label_nc or spec.label_nc, spec.dontcare)
     return problems
 
 
-def check_labels(paths, label_nc: int | None) -> list[Problem]:
-    """What is wrong with some label maps: files that hold no ids, ids outside 0..label_nc - 1 (None: any), blended ids."""
-    problems, blends = [], {}
+def check_labels(paths, label_nc: int | None, dontcare: int | None = None) -> list[Problem]:
+    """What is wrong with some label maps: files that hold no ids, ids outside 0..label_nc - 1 (None: any), blended ids.
+
+    dontcare: the id that marks unlabelled pixels, where one does.
+    """
+    problems, blends, maps = [], {}, LabelMaps(label_nc, dontcare) if label_nc else None
     for path in paths:
         try:
             ids = read_label(path)
         except UserError as error:
             problems.append(Problem(ERROR, "unusable label map", str(error)))
             continue
-        fault = label_fault(path, ids, label_nc)
+        fault = label_fault(path, ids, maps)
         if fault:
             problems.append(Problem(ERROR, "label out of range", fault))
         blend = find_blend(ids)
@@ -113,12 +119,18 @@ def _header_fault(path: Path) -> str:
     return ""
 
 
-def full_check(dataroot, label_nc: int | None = None, jobs: int = 1) -> Result:
-    """Open, decode and compare every file of every phase. Raises UserError where `dataroot` is no data root."""
+def full_check(dataroot, label_nc: int | None = None, jobs: int = 1, contain_dontcare_label: bool = False) -> Result:
+    """Open, decode and compare every file of every phase. Raises UserError where `dataroot` is no data root.
+
+    label_nc: None to take dataset.json's. contain_dontcare_label: 255 marks unlabelled pixels, or what dataset.json says.
+    """
     root = Path(dataroot)
     phases = phases_of(root)
     spec, problems = read_spec(root, label_nc)
-    result = Result(root, spec, label_nc if label_nc is not None else spec.label_nc, problems=problems)
+    label_nc = spec.label_nc if label_nc is None else label_nc
+    if label_nc and (contain_dontcare_label or spec.dontcare is not None):
+        spec = spec.with_unlabelled(label_nc)
+    result = Result(root, spec, label_nc, LabelMaps(label_nc, spec.dontcare) if label_nc else None, problems=problems)
     if half_way(root):
         result.problems.append(Problem(ERROR, "unfinished", f"{root}: a change of numbering was broken off half-way; "
                                        "run the same datasets.relabel command again"))
@@ -134,7 +146,7 @@ def full_check(dataroot, label_nc: int | None = None, jobs: int = 1) -> Result:
 def _look_inside(result: Result, jobs: int) -> None:
     """Examine every scene, adding up what only all of them together tell."""
     pairs = result.spec.flip_pairs
-    function = functools.partial(examine, label_nc=result.label_nc, flip_pairs=pairs, names=result.spec.labels)
+    function = functools.partial(examine, maps=result.maps, flip_pairs=pairs, names=result.spec.class_names)
     modes, seen, sides, scaled, blends = {}, {}, [], {}, {}
     for scene, facts, fault in work(function, result.scenes, jobs, "pictures"):
         if fault:
@@ -260,6 +272,8 @@ def flags() -> argparse.ArgumentParser:
         epilog="example:\n  python -m datasets.check datasets/faceOriginIm --report report.html")
     parser.add_argument("dataroot", metavar="DIR", help="the data root, which holds train_label and train_img")
     parser.add_argument("--label_nc", type=int, help=f"number of classes (default: what its {FILE_NAME} says)")
+    parser.add_argument("--contain_dontcare_label", action="store_true", help=f"{DONTCARE} marks unlabelled pixels (default: "
+                        f"what its {FILE_NAME} calls dontcare)")
     parser.add_argument("--report", metavar="FILE", help="also write a page with counts by class and pictures")
     parser.add_argument("--all", action="store_true", help=f"list every problem, not only {SHOWN} of a kind")
     parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
@@ -272,7 +286,7 @@ def main(arguments=None) -> int:
     args = flags().parse_args(arguments)
     if args.label_nc is not None and not 0 <= args.label_nc < 65536:
         raise UserError(f"--label_nc {args.label_nc}: give a number of classes from 0 up")
-    result = full_check(args.dataroot, args.label_nc, args.jobs)
+    result = full_check(args.dataroot, args.label_nc, args.jobs, args.contain_dontcare_label)
     print_result(result, args.all)
     if args.report:
         from datasets._check_report import write_report

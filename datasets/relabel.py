@@ -30,19 +30,21 @@ def translation(before: str, after: str) -> np.ndarray:
     return np.array([SCHEMES[after].index(name) for name in SCHEMES[before]], dtype=np.int32)
 
 
-def relabel(ids: np.ndarray, table: np.ndarray, name="label map") -> np.ndarray:
+def relabel(ids: np.ndarray, table: np.ndarray, name="label map", dontcare: int | None = None) -> np.ndarray:
     """Renumber a label or instance map: (H, W) integers -> (H, W) int32.
 
-    Ids from 1000 up are instances, class * 1000 + number, and keep their number. Raises UserError naming `name` for
-    a class that the numbering does not have.
+    Ids from 1000 up are instances, class * 1000 + number, and keep their number; `dontcare`, the id of unlabelled pixels,
+    stays what it is. Raises UserError naming `name` for a class that the numbering does not have.
     """
     ids = ids.astype(np.int32)
-    classes = np.where(ids < 1000, ids, ids // 1000)
+    unlabelled = np.zeros(ids.shape, bool) if dontcare is None else ids == dontcare
+    classes = np.where(unlabelled, 0, np.where(ids < 1000, ids, ids // 1000))
     wrong = classes[(classes < 0) | (classes >= len(table))]
     if wrong.size:
         raise UserError(f"{name}: holds label {wrong[0]}, but this numbering has 0 to {len(table) - 1}; mend it, or "
                         "give the numbering it follows with --from")
-    return np.where(ids < 1000, table[classes], table[classes] * 1000 + ids % 1000)
+    renumbered = np.where(ids < 1000, table[classes], table[classes] * 1000 + ids % 1000)
+    return np.where(unlabelled, ids, renumbered)
 
 
 def folders_of(root: Path) -> list[str]:
@@ -54,14 +56,14 @@ def folders_of(root: Path) -> list[str]:
     return found
 
 
-def convert(task, table: np.ndarray) -> None:
+def convert(task, table: np.ndarray, dontcare: int | None = None) -> None:
     """Write one map's new numbering. task: (source, target)."""
     source, target = task
-    write_ids(target, relabel(read_label(source), table, source))
+    write_ids(target, relabel(read_label(source), table, source, dontcare))
 
 
-def stage_maps(root: Path, table: np.ndarray, jobs: int) -> None:
-    """Convert every map into the stage; what is there already is not done again."""
+def stage_maps(root: Path, table: np.ndarray, dontcare: int | None, jobs: int) -> None:
+    """Convert every map into the stage, see `relabel`; what is there already is not done again."""
     tasks = []
     for folder in folders_of(root):
         for path in list_images(root / folder).values():
@@ -70,7 +72,7 @@ def stage_maps(root: Path, table: np.ndarray, jobs: int) -> None:
             tasks.append((path, target))
     there = {folder: file_names(folder) for folder in {target.parent for _, target in tasks}}
     tasks = [(source, target) for source, target in tasks if target.name not in there[target.parent]]
-    work_through(functools.partial(convert, table=table), tasks, jobs, "label maps")
+    work_through(functools.partial(convert, table=table, dontcare=dontcare), tasks, jobs, "label maps")
 
 
 def replace_maps(root: Path, spec: DatasetSpec) -> int:
@@ -170,7 +172,7 @@ def main(arguments=None) -> int:
     journal = begin(root, before, args.to)
     table = translation(journal["from"], journal["to"])
     if journal["state"] == "converting":
-        stage_maps(root, table, args.jobs)
+        stage_maps(root, table, spec.dontcare, args.jobs)
         journal["state"] = "replacing"
         write_json(root / STAGE / JOURNAL, journal)
     count = replace_maps(root, new_spec(spec, table, args.to) if spec.scheme != args.to else spec)

@@ -8,7 +8,7 @@ import torch
 
 from models import parsing_flags as flags
 from models.base_model import BaseModel
-from models.losses.ohem import OhemCrossEntropy
+from models.losses.ohem import IGNORED, OhemCrossEntropy
 from models.networks.bisenet import BiSeNet, imagenet_colors
 from models.parsing_augment import Augment
 from options import saved
@@ -76,7 +76,7 @@ class ParsingModel(BaseModel):
             raise UserError(f"--dataroot {opt.dataroot}: its classes are numbered '{opt.spec.scheme}', those of the parser "
                             f"'{trained.scheme}', so that no figure would mean anything; renumber a copy of the data with "
                             f"python -m datasets.relabel --to {trained.scheme or 'SCHEME'}")
-        return opt.spec if opt.spec.labels else trained
+        return opt.spec if opt.spec.labels else trained.with_unlabelled(opt.spec.unlabelled)
 
     # network and optimizer
 
@@ -133,6 +133,7 @@ class ParsingModel(BaseModel):
         image, label = batch["image"].to(self.device, non_blocking=True), None
         if torch.is_tensor(batch["label"]):
             label = batch["label"].to(self.device, non_blocking=True)[:, 0].long()
+            label = label.masked_fill(label >= self.opt.label_nc, IGNORED)  # the unlabelled pixels
         if self.training:
             image, label = self.augment(image, label, self.epoch, batch["index"])
         self.context = Context(image, label)
@@ -174,11 +175,11 @@ class ParsingModel(BaseModel):
         return {"synthesized_image": colors.float() / 127.5 - 1, "label": label, "confidence": confidence}
 
     def _colors(self) -> np.ndarray:
-        return palette(self.opt.label_nc, self.spec.colors or None)
+        return palette(self.opt.label_nc, self.spec.class_colors or None)
 
     def _shown_label(self, ids: torch.Tensor) -> np.ndarray:
         """(H, W) ids -> (H, W, 3) uint8."""
-        return tensor2label(ids[None], self.opt.label_nc, colors=self.spec.colors or None)
+        return tensor2label(ids[None], self.opt.label_channels, colors=self.spec.class_colors or None)
 
     def current_visuals(self):
         """Photo, parsed and true label map of the first item of the last step."""

@@ -145,8 +145,8 @@ def describe_generator(state: dict) -> str:
         flags += [f"--n_local_enhancers {enhancers}",
                   f"--n_blocks_local {sum(f'model1_2.{n}.conv_block.1.weight' in state for n in range(64))}"]
     flags += _shared_flags(state)
-    return f"its shapes say {' '.join(flags)}, and {channels} input channels (label_nc, +1 without --no_instance, + feat_num " \
-           "with --label_feat or --instance_feat)"
+    return f"its shapes say {' '.join(flags)}, and {channels} input channels (label_nc, +1 with --contain_dontcare_label, +1 " \
+           "without --no_instance, + feat_num with --label_feat or --instance_feat)"
 
 
 def describe_encoder(state: dict) -> str:

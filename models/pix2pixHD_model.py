@@ -131,7 +131,7 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
     def _channels(self) -> tuple[int, int]:
         """Channels of the generator's input: the condition's and the features'."""
         opt = self.opt
-        return (opt.label_nc or opt.input_nc) + (not opt.no_instance), opt.feat_num if self.use_features else 0
+        return (opt.label_channels or opt.input_nc) + (not opt.no_instance), opt.feat_num if self.use_features else 0
 
     def _deploy(self):
         """--data_type, --onnx and --engine: another form of the generator."""
@@ -227,7 +227,7 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
         """What the losses and the drawing work on; the model itself stays as it is."""
         opt = self.opt
         source = self._to_device(batch["label"])
-        condition = one_hot(source, opt.label_nc) if opt.label_nc else source
+        condition = one_hot(source, opt.label_channels) if opt.label_nc else source
         instances = None if opt.no_instance else self._to_device(batch["inst"])
         if instances is not None:
             condition = torch.cat([condition, edges(instances)], 1)
@@ -300,7 +300,7 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
     # results
 
     def _shown_input(self, source):
-        return tensor2label(source, self.opt.label_nc, colors=self.opt.spec.colors or None)
+        return tensor2label(source, self.opt.label_channels, colors=self.opt.spec.class_colors or None)
 
     def current_visuals(self):
         """Label map, drawn and real picture of the first item of the last step."""
@@ -320,7 +320,7 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
     def new_metrics(self):
         """Colour error of regions, SSIM and PSNR against the real pictures."""
         from util.metrics.pictures import PictureMetrics
-        return PictureMetrics(self.opt.spec.labels or None)
+        return PictureMetrics(self.opt.spec.class_names or None)
 
     def score(self, metrics, name, batch, visuals, i):
         """Compare one drawn picture with the truth; one in another photo's style has none."""

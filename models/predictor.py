@@ -154,12 +154,12 @@ class Predictor:
 
     def _ids(self, label) -> np.ndarray:
         """A label map as (H, W) uint8 or int32, its classes checked."""
-        where, count = _named(label, "label"), self.opt.label_nc
+        where, maps = _named(label, "label"), self.opt.label_maps
         ids = read_label(label, where)
-        if ids.min() < 0 or ids.max() >= count:
-            raise UserError(f"{where}: holds ids from {ids.min()} to {ids.max()}, but these weights know 0 to {count - 1}; "
-                            "mend the label map")
-        return ids
+        wrong = maps.outside(ids)
+        if wrong:
+            raise UserError(f"{where}: holds ids {first_few(wrong)}, but these weights know {maps.allowed}; mend the label map")
+        return maps.merged(ids)
 
     @staticmethod
     def _picture(source, what: str, channels: int, prepare: Preprocess, size) -> torch.Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from data.dataset_spec import DatasetSpec
+from data.label_maps import LabelMaps
 from options import saved
 from options.flags import INF, FlagParser, folder_name, number, resize_or_crop, whole, whole_or_inf
 from util import distributed
@@ -33,6 +34,16 @@ class Options(SimpleNamespace):
     def replace(self, **changes) -> Options:
         """A copy with some values changed."""
         return Options(**{**vars(self), **changes})
+
+    @property
+    def label_maps(self) -> LabelMaps:
+        """How label maps are read."""
+        return LabelMaps(self.label_nc, None if self.spec.unlabelled is None else self.spec.dontcare)
+
+    @property
+    def label_channels(self) -> int:
+        """Classes of the label maps once read, and channels of their one-hot form; 0 where the input is a picture."""
+        return self.label_maps.channels
 
     def flags(self) -> dict:
         """The flags alone, by name: what opt.json holds."""
@@ -144,7 +155,8 @@ class BaseOptions:
             if not allowed[dest]:
                 raise UserError(f"{where}: defaults holds '{dest}', which is for the command line alone; remove it there and "
                                 f"give --{dest}")
-        wanted = {**spec.defaults, **({"label_nc": spec.label_nc} if spec.label_nc is not None else {})}
+        wanted = {**spec.defaults, **({"label_nc": spec.label_nc} if spec.label_nc is not None else {}),
+                  **({"contain_dontcare_label": True} if spec.dontcare is not None else {})}
         if self.role != "train":
             wanted.pop("batchSize", None)  # of a step; what is drawn and encoded may be of several sizes
         return {dest: parser.convert(actions[dest], value, where) for dest, value in wanted.items() if dest in actions}
@@ -177,6 +189,8 @@ class BaseOptions:
             values["precision"], sources["precision"] = parser.get_default("precision"), "--no-fp16"
         values["gpu_ids"] = parse_gpu_ids(values["gpu_ids"])
         self.finish_values(values, sources)
+        if values["contain_dontcare_label"]:
+            spec = spec.with_unlabelled(values["label_nc"])
         opt = Options(**values, isTrain=self.is_train, role=self.role, spec=spec, sources=sources, saved=record,
                       notes=(), command=shlex.join([Path(sys.argv[0]).name, *argv]))
         model_class(opt.model).check_options(opt)
@@ -213,6 +227,9 @@ class BaseOptions:
 
 def check_shared(opt) -> None:
     """Combinations of shared flags that cannot be meant. Raises UserError naming both."""
+    if opt.contain_dontcare_label and not opt.label_nc:
+        raise UserError("--contain_dontcare_label: with --label_nc 0 the input is a picture, which has no unlabelled pixels; "
+                        "leave it out, and dontcare out of dataset.json")
     beyond = [i for pair in opt.spec.flip_pairs for i in pair if i >= opt.label_nc]
     if opt.label_nc and beyond:
         raise UserError(f"{Path(opt.dataroot) / 'dataset.json'}: flip_pairs names id {beyond[0]}, but --label_nc "
@@ -290,6 +307,8 @@ def _size_flags(parser):
                        "is asked")
     group.add_argument("--label_nc", type=whole(0, 65535), default=35, architecture=True, help="classes of the label maps; 0: "
                        "the input is a picture, in <phase>_A, and the output is in <phase>_B")
+    group.add_argument("--contain_dontcare_label", action="store_true", architecture=True, help="label maps mark unlabelled "
+                       "pixels with 255 (or with what dataset.json calls dontcare): they become one more class")
     group.add_argument("--input_nc", type=whole(1, 3), choices=(1, 3), default=3, architecture=True, help="channels of the "
                        "input picture (--label_nc 0)")
     group.add_argument("--output_nc", type=whole(1, 3), choices=(1, 3), default=3, architecture=True, help="channels of the "

@@ -60,8 +60,9 @@ def defaults(spot, **values):
 @pytest.mark.parametrize("role", ["train", "test"])
 def test_a_data_root_sets_sizes_preprocessing_networks_and_epochs_and_nothing_else(role, spot):
     """Whoever makes the data must not choose what is read, written or run on another's machine."""
-    may = {"loadSize", "fineSize", "label_nc", "input_nc", "output_nc", "batchSize", "max_dataset_size", "display_winsize",
-           "resize_or_crop", "no_flip", "serial_batches", "norm", "use_dropout", "netG", "ngf", "n_downsample_global",
+    may = {"loadSize", "fineSize", "label_nc", "contain_dontcare_label", "input_nc", "output_nc", "batchSize",
+           "max_dataset_size", "display_winsize", "resize_or_crop", "no_flip", "serial_batches", "norm", "use_dropout",
+           "netG", "ngf", "n_downsample_global",
            "n_blocks_global", "n_blocks_local", "n_local_enhancers", "upsample", "no_instance", "instance_feat", "label_feat",
            "feat_num", "n_downsample_E", "nef", "use_vae", "norm_E", "feat_skip", "niter_fix_global", "n_clusters"}
     train = {"niter", "niter_decay", "lr", "beta1", "aug_rotate", "aug_scale", "aug_color", "print_freq", "display_freq",

@@ -77,7 +77,7 @@ class _Sheet:
         batch = self._batch(picture)
         opt = self.model.opt
         own = next(self.model.restyle(batch, [(-1, np.zeros(opt.feat_num))]))
-        shown = {"label map": tensor2label(batch["label"][0], opt.label_nc, colors=opt.spec.colors or None),
+        shown = {"label map": tensor2label(batch["label"][0], opt.label_channels, colors=opt.spec.class_colors or None),
                  "in its own style": tensor2im(own), "photo": tensor2im(batch["image"][0])}
         self._add("reference", shown, f"Reference: {name}", width=256)
 
