@@ -41,6 +41,8 @@ def begin(opt, checkpoint, model, epoch_size) -> Position:
     elif checkpoint.exists():
         print(f"{checkpoint.folder} holds an earlier run: its files are now in {checkpoint.set_aside()} "
               "(--continue_train would have gone on with it)")
+    distributed.require_same(lambda: {"the number of pictures": epoch_size, "where to go on": vars(position),
+                                      **model.fingerprint(moments=True)})
     if distributed.is_main():
         saved.write(opt.replace(notes=tuple(model.notes)))
     return position
@@ -137,9 +139,11 @@ class Training:
     def save(self, epoch=None):
         """Save the latest checkpoint, and with `epoch` one that is kept.
 
-        Of several processes the first one writes; where it cannot, all end, as they would wait for it in the next step.
+        Of several processes the first one writes; where it cannot, all end, as they would wait for it in the next step. Where
+        their weights are no longer the same, nothing is written.
         """
         self.saved, fault = self.position.total, None
+        distributed.require_same(self.model.fingerprint)
         try:
             self.checkpoint.save(self.model, self.position, epoch)
         except UserError as error:

@@ -262,6 +262,15 @@ class BaseModel(nn.Module, ABC):
             state[f"{self.device.type}_rng"] = torch.get_device_module(self.device).get_rng_state()
         return state
 
+    def fingerprint(self, moments: bool = False) -> dict[str, str]:
+        """{what: its hash} of each network's weights, and with `moments` of each optimizer's: the same in all processes."""
+        found = {f"the weights of {name}": weights.digest(dict(net.named_parameters())) for name, net in self.nets.items()}
+        for name, optimizer in self.optimizers.items() if moments else ():
+            state = optimizer.state_dict()["state"]
+            found[f"the moments of {name}"] = weights.digest({f"{i}.{key}": value for i, of_one in state.items()
+                                                              for key, value in of_one.items()})
+        return found
+
     def load_state(self, state: dict) -> None:
         """Take back what state() gave. Raises UserError where it belongs to other networks."""
         try:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import importlib
 
+from util import distributed
 from util.errors import UserError
 
 MODELS = {"pix2pixHD": "models.pix2pixHD_model:Pix2PixHDModel", "parsing": "models.parsing_model:ParsingModel"}
@@ -19,10 +20,13 @@ def model_class(name: str):
 def create_model(opt):
     """The model that the options describe, on its device, with the weights that its role calls for.
 
-    Training starts fresh, from --load_pretrain, or with --continue_train from the experiment; everything else loads
-    the experiment's weights. Raises UserError for weights that are missing or do not fit.
+    Training starts fresh, from --load_pretrain, or with --continue_train from the experiment, and of several processes
+    each starts from what the first one has; everything else loads the experiment's weights. Raises UserError for weights that
+    are missing or do not fit.
     """
     model = model_class(opt.model)(opt)
+    if opt.role == "train":
+        distributed.take_weights_of_main(model)
     if opt.verbose:
         for net in model.nets.values():
             from models.networks import print_network

@@ -12,6 +12,7 @@ from models.losses.ohem import IGNORED, OhemCrossEntropy
 from models.networks.bisenet import BiSeNet, imagenet_colors
 from models.parsing_augment import Augment
 from options import saved
+from util import distributed
 from util.errors import UserError
 from util.overlay import overlay
 from util.util import palette, tensor2im, tensor2label
@@ -91,7 +92,7 @@ class ParsingModel(BaseModel):
 
     def _start_from_imagenet(self):
         from models.networks.imagenet import find_resnet18
-        state, reason = find_resnet18(self.opt.resnet_weights)
+        state, reason = distributed.found_by_main(lambda: find_resnet18(self.opt.resnet_weights))
         if state is not None:
             self.nets["P"].cp.resnet.load_state_dict(state)
             return

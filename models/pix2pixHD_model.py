@@ -17,6 +17,7 @@ from models.networks import MultiscaleDiscriminator, build, generator
 from models.regions import Regions, edges, one_hot
 from models.styles import flags as style_flags
 from models.styles.drawing import StyledDrawing
+from util import distributed
 from util.checkpoint import read_together
 from util.errors import UserError
 from util.image_pool import ImagePool
@@ -210,7 +211,7 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
 
     def _find_vgg(self):
         from models.networks.vgg import VGG19Features, find_weights
-        state, reason = find_weights(self.opt.vgg_weights)
+        state, reason = distributed.found_by_main(lambda: find_weights(self.opt.vgg_weights))
         if state is not None:
             self.vgg_loss = VGGLoss(VGG19Features(state).to(self.device), self.opt.checkpoint_activations)
             return

@@ -16,6 +16,7 @@ from tests import together
 from tests.conftest import LOSSES, NETWORK, ROOT, SIZES, call, same, succeed, tree, write_root
 from util import distributed, gradient_exchange
 from util.checkpoint import read_tensors
+from util.errors import UserError
 
 LOOP = ["--batchSize", "5", "--niter", "2", "--niter_decay", "0", "--print_freq", "1", "--no_html"]
 NOISY = ["--use_vae", "--no_instance", "--use_dropout"]
@@ -90,6 +91,8 @@ def runs(tmp_path_factory, data):
                 ["test", *where(two, "drawn", good), *results],
                 ["test", *where(two, "drawn", good), *results, "--phase", "train", "--how_many", "4"],  # both draw two
                 ["test", *where(two, "drawn", good), *results, "--phase", "train", "--how_many", "1"],
+                ["alike", str(folder / "alike.pth"), *(word for word in flags(two, "alike", good) if word != "--no_vgg_loss")],
+                ["apart", *flags(two, "apart", good, "--save_latest_freq", "10")],
                 ["precompute_feature_maps", *where(two, "drawn", shutil.copytree(good, folder / "maps"))]]
     (folder / "commands.json").write_text(json.dumps(commands))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "tests.together"]
@@ -124,7 +127,7 @@ def test_two_processes_go_on_where_one_stopped_within_an_epoch(runs):
 def test_a_fault_in_one_share_stops_both_and_what_was_learnt_is_saved(runs):
     fault = [told[4] for told in runs.told]
     assert "is broken or cut short" in fault[0] and fault[1] == "told by the first process"
-    assert not any(other for told in runs.told for other in told[:4] + told[5:7] + told[8:])
+    assert all({i for i, error in enumerate(told) if error} == {4, 7, 13} for told in runs.told), "and nothing else failed"
 
 
 def test_a_save_that_the_first_process_refuses_stops_both(runs):
@@ -138,6 +141,29 @@ def test_two_processes_go_on_with_the_noise_they_would_have_had(runs):
     assert losses(runs.two / "noisy") == losses(runs.two / "parted")
     for net in "GDE":
         assert same(*(read_tensors(runs.two / name / f"latest_net_{net}.pth") for name in ("noisy", "parted")))
+
+
+def test_all_processes_train_the_first_ones_networks(runs):
+    """VGG19 is found by the first process alone, and the other one starts from other weights; all are channels-last."""
+    one, two = (torch.load(runs.folder / f"alike.pth.{rank}") for rank in range(2))
+    assert "G_VGG" in one["terms"] and "G_Pyr" not in one["terms"] and one["strides"] and two["strides"]
+    assert any(key.startswith("vgg_loss.") for key in one) and same(one, two)
+
+
+def test_processes_whose_weights_differ_end_before_they_save(runs):
+    said, other = (told[13] for told in runs.told)
+    assert re.match("process 1 differs from process 0 in the weights of D; nothing was saved; .*--continue_train$", said)
+    assert other == "told by the first process"
+    assert (runs.two / "apart" / "iter.txt").read_text() == "1\n10\n"
+
+
+def test_processes_that_go_on_from_different_files_are_told_so(group, monkeypatch):
+    def gather(everybodys, own, group):
+        everybodys[:] = [own, {**own, "the moments of G": "other"}]
+    monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(distributed.dist, "all_gather_object", gather)
+    with pytest.raises(UserError, match="process 1 differs from process 0 in the moments of G;"):
+        distributed.require_same(lambda: {"the weights of G": "same", "the moments of G": "one"})
 
 
 def test_one_process_goes_on_with_the_first_ones_image_pool(runs, data):

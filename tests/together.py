@@ -2,7 +2,8 @@
 
     torchrun --standalone --nproc_per_node 2 -m tests.together COMMANDS.json
 
-A command is a script's name and its flags, or 'gradients', a file and the flags of a training. Gives each command's error,
+A command is a script's name and its flags; or 'gradients' or 'alike', a file and the flags of a training; or 'apart' and
+those. Gives each command's error,
 or null, as a JSON list beside COMMANDS.json.
 """
 import json
@@ -14,6 +15,7 @@ import torch
 
 from data.data_loader import CreateDataLoader
 from models.models import create_model
+from models.networks import vgg
 from options.train_options import TrainOptions
 from tests.conftest import load_script
 from util import distributed
@@ -33,13 +35,65 @@ def gradients(file, argv) -> None:
         torch.save({"terms": terms, **found}, file)
 
 
+def alike(file, argv) -> None:
+    """Train two steps in processes that find other things: the second one has no VGG19, another seed and other weights.
+
+    Writes what each trained to FILE.0 and FILE.1: {'terms': names, 'strides': whether gradients lie like weights, **weights}.
+    """
+    import torchvision
+    if distributed.is_main():
+        with torch.device("meta"):
+            shapes = torchvision.models.vgg19(weights=None, init_weights=False).features.state_dict()
+        state = {f"features.{key}": torch.full(value.shape, 0.01) for key, value in shapes.items()}
+    vgg.find_weights = lambda path: (state, "") if distributed.is_main() else (None, "it is not on this machine")
+    opt = TrainOptions().parse([*argv, "--seed", str(distributed.rank())])
+    distributed.start(device_of(opt.gpu_ids))
+    loader, model = CreateDataLoader(opt), create_model(opt)
+    model.nets.to(memory_format=torch.channels_last)
+    model.start_epoch(1)
+    for _, batch in zip(range(2), loader.epoch(1)):
+        terms = model.train_step(batch)
+    strides = all(p.grad.stride() == p.stride() for p in model.nets.parameters())
+    torch.save({"terms": sorted(terms), "strides": strides, **model.state_dict()}, f"{file}.{distributed.rank()}")
+
+
+def apart(argv) -> str | None:
+    """A training in which a weight of the second process changes after the third step."""
+    script, steps = load_script("train"), []
+
+    def create(opt):
+        model = create_model(opt)
+        step = model.train_step
+
+        def train_step(batch):
+            steps.append(step(batch))
+            if len(steps) == 3 and not distributed.is_main():
+                next(model.nets["D"].parameters()).data[0] += 1e-6
+            return steps[-1]
+
+        model.train_step = train_step
+        return model
+
+    script.create_model = create
+    return carry_out(script, ["train.py", *argv])
+
+
 def run(name, *argv) -> str | None:
     """One command; gives its error."""
     if name == "gradients":
         return gradients(argv[0], list(argv[1:]))
-    sys.argv = [f"{name}.py", *argv]
+    if name == "alike":
+        return alike(argv[0], list(argv[1:]))
+    if name == "apart":
+        return apart(argv)
+    return carry_out(load_script(name), [f"{name}.py", *argv])
+
+
+def carry_out(script, argv) -> str | None:
+    """Run a script here; gives its error."""
+    sys.argv = argv
     try:
-        load_script(name).main.__wrapped__()  # what the command line adds would end the group
+        script.main.__wrapped__()  # what the command line adds would end the group
     except UserError as error:
         return str(error)
     except SystemExit:

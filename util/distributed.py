@@ -16,7 +16,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from util.errors import UserError
+from util.errors import UserError, first_few
 
 _PATIENCE = timedelta(days=7)  # for what waits on another's share of the pictures; one that dies is noticed at once
 _messages = None  # the group that exchanges flags and Python objects, on the CPU whatever the device
@@ -131,6 +131,54 @@ def from_main(find):
     if isinstance(found[0], UserError):
         raise told_by_main(found[0])
     return found[0]
+
+
+def found_by_main(find):
+    """What find() finds in the first process, a state dict or None and why, in all of them: all train with the same weights.
+
+    Only in the first one does the state dict hold them; in the others it holds zeros, until `take_weights_of_main`.
+    """
+    if not dist.is_initialized():
+        return find()
+    found = []
+
+    def shapes():
+        found.append(find())
+        state, reason = found[0]
+        return state and {key: (tuple(value.shape), value.dtype) for key, value in state.items()}, reason
+
+    state, reason = from_main(shapes)
+    if is_main():
+        return found[0]
+    return state and {key: torch.zeros(shape, dtype=dtype) for key, (shape, dtype) in state.items()}, reason
+
+
+@torch.no_grad()
+def take_weights_of_main(module: torch.nn.Module) -> None:
+    """Give all processes the first one's parameters and buffers. Raises UserError where their networks differ."""
+    if not dist.is_initialized():
+        return
+    tensors = {name: value for found in (module.named_parameters(), module.named_buffers()) for name, value in found}
+    require_same(lambda: {f"the shape of {name}": (tuple(value.shape), value.dtype) for name, value in tensors.items()})
+    for value in tensors.values():
+        plain = value.contiguous()
+        dist.broadcast(plain, src=0)
+        if plain is not value:
+            value.copy_(plain)
+
+
+def require_same(describe) -> None:
+    """Compare describe(), {what: plain value}, of all processes. Raises UserError, in one line for all, where they differ."""
+    if not dist.is_initialized():
+        return
+    everybodys = [None] * dist.get_world_size()
+    dist.all_gather_object(everybodys, describe(), group=_messages)
+    for number, own in enumerate(everybodys):
+        differing = [key for key in {**everybodys[0], **own} if own.get(key) != everybodys[0].get(key)]
+        if differing:
+            raise told_by_main(UserError(
+                f"process {number} differs from process 0 in {first_few(differing)}; nothing was saved; see that all machines "
+                "have the same data, checkpoints and versions, then go on from the last checkpoint with --continue_train"))
 
 
 def gather(value) -> list | None:
