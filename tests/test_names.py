@@ -52,20 +52,20 @@ def said_by(main, *argv, encoding="cp1252", monkeypatch):
 
 
 def test_the_whole_flow_with_names_that_nothing_can_show(people, tmp_path, monkeypatch):
-    where = ["--name", CHINESE, "--checkpoints_dir", tmp_path, "--dataroot", people, *SIZES, *NETWORK, "--label_feat"]
+    where = ["--name", GBK, "--checkpoints_dir", tmp_path, "--dataroot", people, *SIZES, *NETWORK, "--label_feat"]
     run = {name: load_script(name).main for name in ("train", "encode_features", "test")}
     said = said_by(run["train"], *where, *LOSSES, "--niter", "1", "--niter_decay", "0", monkeypatch=monkeypatch)
     assert "Trained for 1 epochs" in said and "\\u738b\\u82b3 \\udcc4" in said
-    assert read_json(tmp_path / CHINESE / "opt.json")["options"]["dataroot"] == str(people)
-    assert options(["--name", CHINESE, "--checkpoints_dir", tmp_path], "test").dataroot == str(people)
+    assert read_json(tmp_path / GBK / "opt.json")["options"]["dataroot"] == str(people)
+    assert options(["--name", GBK, "--checkpoints_dir", tmp_path], "test").dataroot == str(people)
 
     assert "3 pictures encoded" in said_by(run["encode_features"], *where, monkeypatch=monkeypatch)
-    styles = read_json(tmp_path / CHINESE / "styles.json")["classes"].values()
+    styles = read_json(tmp_path / GBK / "styles.json")["classes"].values()
     assert {style["nearest"] for one in styles for style in one["styles"]} == set(NAMES)
 
     said = said_by(run["test"], *where, "--results_dir", tmp_path / "r", monkeypatch=monkeypatch)
     assert f"{escaped(GBK)}.png" in said and "\\u738b\\u82b3.png" in said
-    page = tmp_path / "r" / CHINESE / "test_latest"
+    page = tmp_path / "r" / GBK / "test_latest"
     assert {one["name"] for one in read_json(page / "metrics.json")["each"]} == set(NAMES)
     read = Page(page / "index.html")
     assert CHINESE in read.text and escaped(GBK) in read.text and "real image: anna" in {one["alt"] for one in read.all("img")}
