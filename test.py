@@ -53,7 +53,7 @@ def draw(opt, loader, predictor, page):
             visuals = model.result_visuals(batch, outputs, i)
             figures = model.score(metrics, name, batch, visuals, i)
             visualizer.save_images(page, visuals, name, remark_of(figures))
-            classes.update(model.shown_classes(batch, outputs, i))
+            classes.update(loader.dataset.legend(batch, i), model.shown_classes(outputs, i))
     return page.finished_rows(), metrics, classes, model.notes
 
 

@@ -1,8 +1,8 @@
 """Loading 1024 px JPEGs and 512 px label maps at 512, on one core: python -m benchmarks.loader [--dataroot DIR]
 
-Ours cold, ours with a warm --cache, and a plain Pillow loader as one would first write it take turns in one process; what
-counts is the processor's time. Prints JSON lines: pictures a second, their ratio to the plain loader's, and where an item's
-time goes. Without --dataroot the pictures are made: sample faces enlarged, with grain as a camera's.
+Ours and a plain Pillow loader as one would first write it take turns in one process; what counts is the processor's time.
+Prints JSON lines: pictures a second, their ratio to the plain loader's, and where an item's time goes. Without --dataroot the
+pictures are made: sample faces enlarged, with grain as a camera's.
 """
 from __future__ import annotations
 
@@ -41,8 +41,7 @@ def main():
         root = Path(flags.dataroot or work)
         if not flags.dataroot:
             make_pictures(root, flags.pictures)
-        loaders = {"plain": plain_loader(root, flags.size), "ours": our_loader(root, flags),
-                   "ours, warm --cache": our_loader(root, flags, "--cache", Path(work) / "cache")}
+        loaders = {"plain": plain_loader(root, flags.size), "ours": our_loader(root, flags)}
         seconds = take_turns(loaders, flags.rounds)
         for name, each in seconds.items():
             speeds = [1 / second for second in each]
@@ -100,16 +99,16 @@ def plain_loader(root: Path, size: int):
     return torch.utils.data.DataLoader(PlainPairs(root, size), batch_size=1, num_workers=0, shuffle=True)
 
 
-def our_loader(root: Path, flags, *more):
+def our_loader(root: Path, flags):
     """The loader of the scripts, in this process."""
     argv = ["--name", "x", "--dataroot", root, "--gpu_ids", "-1", "--nThreads", "0", "--no_instance", "--resize_or_crop",
-            "resize", "--loadSize", flags.size, "--label_nc", flags.label_nc, *more]
+            "resize", "--loadSize", flags.size, "--label_nc", flags.label_nc]
     with contextlib.redirect_stdout(io.StringIO()):
         return CreateDataLoader(TrainOptions().parse([str(word) for word in argv]))
 
 
 def take_turns(loaders: dict, rounds: int) -> dict[str, list[float]]:
-    """{name: seconds a picture, in each round}; the warm-up fills the cache."""
+    """{name: seconds a picture, in each round, after one to warm up}."""
     seconds = {name: [] for name in loaders}
     for number in range(-1, rounds):
         for name, loader in loaders.items():
@@ -125,14 +124,12 @@ def stages(root: Path, flags) -> None:
     size, pairs, prep = flags.size, PlainPairs(root, flags.size), Preprocess("resize", flags.size, 0, False)
     label, photo = pairs.pairs[0]
     whole, enough, ids = read_image(photo), read_image(photo, 3, (size, size)), read_label(label)
-    scaled, resized = prep.scaled_image(enough, (size, size)), T.Resize((size, size), T.InterpolationMode.BICUBIC)(whole)
-    item = {"image": prep.placed_image(scaled, (size, size), STILL), "path": ""}
-    plain = {"decode": lambda: Image.open(photo).convert("RGB"), "resize": lambda: pairs.photo.transforms[0](whole),
-             "to tensor": lambda: T.Compose(pairs.photo.transforms[1:])(resized),
+    item = {"image": prep.image(enough, (size, size), STILL), "path": ""}
+    plain = {"decode": lambda: Image.open(photo).convert("RGB"), "resize, to tensor": lambda: pairs.photo(whole),
              "label": lambda: pairs.label(Image.open(label)) * 255,
              "collate": lambda: torch.utils.data.default_collate([item])}
-    ours = {"decode": lambda: read_image(photo, 3, (size, size)), "resize": lambda: prep.scaled_image(enough, (size, size)),
-            "to tensor": lambda: prep.placed_image(scaled, (size, size), STILL),
+    ours = {"decode": lambda: read_image(photo, 3, (size, size)),
+            "resize, to tensor": lambda: prep.image(enough, (size, size), STILL),
             "label": lambda: prep.ids(read_label(label), ids.shape[::-1], STILL), "collate": lambda: collate([item])}
     for stage in plain:
         times = {name: [] for name in ("plain", "ours")}

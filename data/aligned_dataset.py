@@ -1,55 +1,42 @@
 """Label maps and photos (or any two kinds of picture) that belong together by name."""
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from data.base_dataset import BaseDataset, refuse_faults, spread
 from data.blends import blends_line, find_blend
-from data.cache import PreparedCache
 from data.image_files import image_size, list_images, read_image, read_label, refuse_other_view
 from data.pairing import near_misses, pair
-from data.transforms import Augmentation, Preprocess
+from data.transforms import Augmentation, Draw, Fitted, Preprocess
 from util.errors import UserError, first_few
 
 CHECKED_HEADERS, CHECKED_LABELS = 2000, 200  # what is looked at before the start; the rest when it is its turn
 
 
-class AlignedDataset(torch.utils.data.Dataset):
+class AlignedDataset(BaseDataset):
     """<phase>_label, <phase>_img, <phase>_inst and <phase>_feat of a data root (<phase>_A and _B with --label_nc 0).
 
-    dataset[i] or dataset[(epoch, i)] gives a dict:
-        label: (1, H, W) uint8 or int32 class ids; with --label_nc 0 a float32 picture (input_nc, H, W) in [-1, 1];
-            0 where there is none, which only a model that is listed by photos allows
-        inst: (1, H, W) integer instance ids; 0 with --no_instance, or where the model takes none
-        image: float32 (output_nc, H, W) in [-1, 1]; 0 where there is no photo
-        feat: float32 (C, H, W) with --load_features; else 0
-        index: int. size: (width, height) of the part that --resize_or_crop pad did not add.
-        path: the label map's file (or the photo's). name: its path in the folder without extension, with '/'.
-    The draw of crop and mirroring follows from (seed, epoch, index). Raises UserError naming the file at fault.
+    The items are the label maps, or for a model that lists by photos those. What an item lacks is 0. The draw of crop and
+    mirroring follows from (seed, epoch, index). Raises UserError naming the file at fault.
     """
 
-    @staticmethod
-    def modify_commandline_options(parser, is_train: bool):
-        """This data set has no flags beyond the shared ones."""
+    batch_keys = {"label": "(1, H, W) uint8 or int32 ids; with --label_nc 0 (input_nc, H, W) float32 in [-1, 1]",
+                  "inst": "(1, H, W) integer instance ids",
+                  "image": "(output_nc, H, W) float32 in [-1, 1]",
+                  "feat": "(feat_num, H, W) float32 in [-1, 1], with --load_features",
+                  "size": "(width, height) of the part that --resize_or_crop pad did not add"}
 
     def __init__(self, opt):
-        from models.models import model_class
-        model = model_class(opt.model)
-        self.opt, self.multiple, self.least = opt, model.size_multiple(opt), model.least_side(opt)
         training = opt.role == "train"
         self.preprocess = Preprocess(opt.resize_or_crop, opt.loadSize, opt.fineSize, training and not opt.no_flip,
-                                     model.size_multiple(opt), opt.spec.flip_pairs,
+                                     opt.needs.multiple, opt.spec.flip_pairs,
                                      Augmentation(opt.aug_rotate, opt.aug_scale, opt.aug_color) if training else Augmentation())
-        self.lead = model.listed_by(opt)  # the role, label or image, whose files are the items
-        self.no_instance = getattr(opt, "no_instance", True)  # a model without that flag takes no instance maps
-        self.phase = self._choose_phase()
-        self.needs = model.inputs(opt)  # which of label, image, inst, feat this command cannot do without
-        self._list_files()
-        self._check_files()
-        self.cache = PreparedCache(opt.cache, opt.cache_size * 1e9) if opt.cache else None
+        self.lead = opt.needs.listed_by
+        self.no_instance = "inst" not in opt.needs.keys
+        super().__init__(opt)
 
     # what is there
 
@@ -73,21 +60,24 @@ class AlignedDataset(torch.utils.data.Dataset):
                 self.phase = opt.phase
         return self.phase
 
-    def _list_files(self):
-        """The items, and by role the files of those that have one, and the names there that are nobody's."""
+    def list_items(self):
+        """The lead's files; beside them, by role, the files of the items that have one, and the names that are nobody's."""
+        self.phase = self._choose_phase()
         self.called = {"label": "label maps" if self.opt.label_nc else "input pictures", "image": "photos"}
         self.files, self.spare = {}, {}
         self._list_lead()
         for role in ("label", "image", "inst", "feat"):
             if role != self.lead and self._is_read(role):
                 self._list_partners(role)
-        for role in self.needs:
-            self._require(role)
-        if "image" in self.needs and self.opt.role == "train":
+        for role in self.needs.keys:
+            if role not in ("inst", self.lead):
+                self._require(role)
+        if "image" in self.needs.keys and self.opt.role == "train":
             self._refuse_unpaired()
         if self.opt.role == "test":
             self._tell_of_missing("image" if self.lead == "label" else "label")
         self._instances()
+        return self.files[self.lead]
 
     def _list_lead(self):
         """The files that are the items."""
@@ -96,20 +86,20 @@ class AlignedDataset(torch.utils.data.Dataset):
             raise UserError(f"--dataroot {self.opt.dataroot}: there is no folder {folder.name} in it; put the {what} there, or "
                             "choose other folders with --phase")
         self.files[self.lead] = list_images(folder)
-        self.keys = list(self.files[self.lead])
-        if not self.keys:
+        self.names = list(self.files[self.lead])
+        if not self.names:
             raise UserError(f"{folder}: holds no pictures; put the {what} there" +
                             (", as PNG files" if what == "label maps" else ""))
 
     def _list_partners(self, role: str):
         """{item: path} of a role, for the items that have a partner there."""
         listed = list_images(self.folder(role))
-        pairs = pair(self.keys, listed)
+        pairs = pair(self.names, listed)
         self.files[role] = {key: listed[name] for key, name in pairs.items()}
         self.spare[role] = sorted(listed.keys() - set(pairs.values()))
 
     def _is_read(self, role: str) -> bool:
-        if role == "inst" and self.no_instance or role == "feat" and "feat" not in self.needs:
+        if role == "inst" and self.no_instance or role == "feat" and "feat" not in self.needs.keys:
             return False
         return self.folder(role).is_dir()
 
@@ -120,10 +110,10 @@ class AlignedDataset(torch.utils.data.Dataset):
             raise UserError(f"--dataroot {self.opt.dataroot}: there is no folder {folder.name} in it" +
                             ("; run precompute_feature_maps.py first" if role == "feat" else
                              "; put the pictures there, or choose other folders with --phase"))
-        missing = [key for key in self.keys if key not in self.files[role]]
+        missing = [key for key in self.names if key not in self.files[role]]
         if missing:
             what = self.called[self.lead]
-            raise UserError(f"{folder}: {len(missing)} of {len(self.keys)} {what} have no partner of the same name there: "
+            raise UserError(f"{folder}: {len(missing)} of {len(self.names)} {what} have no partner of the same name there: "
                             f"{first_few(missing)}{self._meant(missing, role)}; add or rename the files, or remove those "
                             f"{what}")
 
@@ -139,7 +129,7 @@ class AlignedDataset(torch.utils.data.Dataset):
         """What is drawn may lack its truth, but not silently where the folder of the truth is there."""
         if role not in self.files:
             return
-        keys = self.keys[:self.limit]
+        keys = self.names[:self.limit]
         missing = [key for key in keys if key not in self.files[role]]
         if missing:
             print(f"{self.folder(role)}: {len(missing)} of {len(keys)} {self.called[self.lead]} have no "
@@ -166,40 +156,28 @@ class AlignedDataset(torch.utils.data.Dataset):
 
     # checks before the start
 
-    def _check_files(self):
+    def check(self):
         """Look at headers and label maps, listing every file at fault in one message; tell of ids that blended."""
-        keys, count = self.keys, min(len(self.keys), self.limit)
-        self.blends, looked_at = {}, _spread(keys[:count], CHECKED_LABELS)
-        with ThreadPoolExecutor(8) as pool:
-            faults = [f for f in pool.map(self._header_fault, _spread(keys[:count], CHECKED_HEADERS)) if f]
-            if not faults and self.opt.label_nc:
-                faults = [f for f in pool.map(self._label_fault, looked_at) if f]
-        if not faults and self.opt.batchSize > 1:
-            self._refuse_mixed_sizes(keys[:count])
-        if faults:
-            (_, first), *others = faults
-            raise UserError(first + (f" -- and {len(others)} more: {first_few(path for path, _ in others)}" if others else ""))
-
+        keys = self.names[:self.limit]
+        self.blends, looked_at = {}, spread(keys, CHECKED_LABELS)
+        refuse_faults(self._header_fault, spread(keys, CHECKED_HEADERS))
+        if self.opt.label_nc:
+            refuse_faults(self._label_fault, looked_at)
+        if self.opt.batchSize > 1:
+            self._refuse_mixed_sizes(keys)
         if self.blends:
             print(blends_line(self.blends, len(looked_at)))
 
     def _refuse_mixed_sizes(self, keys):
         """Pictures of one batch must have one size."""
         sizes = {}
-        for key in _spread(keys, CHECKED_HEADERS):
+        for key in spread(keys, CHECKED_HEADERS):
             path = self.files[self.lead][key]
             sizes.setdefault(self.preprocess.final(image_size(path)), path)
         if len(sizes) > 1:
             raise UserError(f"--batchSize {self.opt.batchSize}: pictures of one batch must have one size, but here are "
                             f"{first_few(sorted('{}x{}'.format(*size) for size in sizes))} ({first_few(sizes.values())}); use "
                             "--batchSize 1 or --resize_or_crop resize_and_crop")
-
-    @property
-    def limit(self) -> int:
-        """How many pictures the flags allow."""
-        opt = self.opt
-        bounds = [opt.max_dataset_size, getattr(opt, "ntest", float("inf")), getattr(opt, "how_many", float("inf"))]
-        return int(min(*bounds, len(self.keys)))
 
     def _header_fault(self, key: str) -> tuple[Path, str] | None:
         """The file at fault, and its line."""
@@ -222,8 +200,7 @@ class AlignedDataset(torch.utils.data.Dataset):
         refuse_other_view(path, image_size(path), f"{what} {self.files[self.lead][key]}", size)
 
     def _check_size(self, key: str, size):
-        (width, height), step = self.preprocess.final(size), self.multiple
-        least = self.least
+        (width, height), step, least = self.preprocess.final(size), self.needs.multiple, self.needs.least
         if width % step or height % step or min(width, height) < least:
             flag = f"--fineSize {self.opt.fineSize}" if "crop" in self.opt.resize_or_crop else f"--loadSize {self.opt.loadSize}"
             raise UserError(f"{flag}: {self.files[self.lead][key]} becomes {width}x{height}, but these networks take sides "
@@ -247,69 +224,88 @@ class AlignedDataset(torch.utils.data.Dataset):
 
     # items
 
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def __getitem__(self, key):
-        epoch, index = key if isinstance(key, tuple) else (1, int(key))
-        name = self.keys[index]
-        opt, prep = self.opt, self.preprocess
+    def read(self, index, random):
+        """Label map, instance map, photo and feature map of one item, under one draw."""
+        name, prep = self.names[index], self.preprocess
         size = image_size(self.files[self.lead][name])
-        draw = prep.draw(size, np.random.default_rng((opt.seed, epoch, index)))
+        draw = prep.draw(size, random)
         label = self._label(name, size, draw)
-        path = self.files[self.lead][name]
         return {"label": label, "inst": self._instance(name, label, size, draw),
                 "image": self._picture("image", name, size, draw), "feat": self._picture("feat", name, size, draw),
-                "index": index, "size": prep.shown(size), "path": str(path),
-                "name": str(path.relative_to(self.folder(self.lead)).with_suffix("")).replace("\\", "/")}
+                "size": prep.shown(size)}
 
     def _label(self, name, size, draw):
         if name not in self.files.get("label", {}):
             return 0
         if self.opt.label_nc == 0:
             return self._picture("label", name, size, draw)
-        return self.preprocess.placed_ids(self._scaled_ids("label", name, size), size, draw, swap=True)
+        return self.preprocess.ids(self._read_ids("label", name), size, draw, swap=True)
 
     def _instance(self, name, label, size, draw):
         if self.no_instance:
             return 0
         if self.label_is_instance:
             return label
-        return self.preprocess.placed_ids(self._scaled_ids("inst", name, size), size, draw)
+        return self.preprocess.ids(self._read_ids("inst", name), size, draw)
 
     def _picture(self, role, name, size, draw):
         path = self.files.get(role, {}).get(name)
-        if path is None or (role == "image" and "image" not in self.needs and self.opt.role != "test"):
+        if path is None or (role == "image" and "image" not in self.needs.keys and self.opt.role != "test"):
             return 0
         channels = {"label": self.opt.input_nc, "image": self.opt.output_nc}.get(role) or self.opt.feat_num
         smooth = role != "feat"  # a feature is constant over its region; no third one lies between two regions
-        values = self._scaled_picture(path, 1 if channels == 1 else 3, size, smooth)
-        return self.preprocess.placed_image(values, size, draw, lit=role == "image", smooth=smooth)
+        image = read_image(path, 1 if channels == 1 else 3, self.preprocess.scaled(size) if smooth else None)
+        return self.preprocess.image(image, size, draw, lit=role == "image", smooth=smooth)
 
-    # what is the same each time an item is asked for, from the cache where there is one
+    # from Python
 
-    def _scaled_ids(self, role, name, size) -> np.ndarray:
-        """A map of ids of the scaled size; the classes of the whole file have been checked, not only those left."""
-        maps, path = self.opt.label_maps, self.files[role][name]
-        recipe = ("ids", None)
-        if role == "label":  # a larger --label_nc allowed other ids
-            recipe = ("ids", maps.classes, *([] if maps.dontcare is None else [maps.dontcare]))
-        ids = self._prepared(path, recipe, self.preprocess.scaled(size)[::-1],
-                             lambda: self.preprocess.scaled_ids(self._read_ids(role, name), size))
-        return ids if self.cache is None or role != "label" else maps.once_read.checked(ids, path)
+    @classmethod
+    def example(cls, opt, label=None, image=None, inst=None):
+        """An item of a label map, with its photo and instance map where given, scaled to sides that the networks take.
 
-    def _scaled_picture(self, path, channels, size, smooth) -> np.ndarray:
-        """A picture of the scaled size; a JPEG is decoded no larger than that takes, where it is scaled smoothly."""
-        width, height = self.preprocess.scaled(size)
-        least = (width, height) if smooth else None
-        return self._prepared(path, ("picture" if smooth else "features", channels),
-                              (height, width, 3) if channels == 3 else (height, width),
-                              lambda: self.preprocess.scaled_image(read_image(path, channels, least), size, smooth))
+        label: what `read_label` takes, or with --label_nc 0 what `read_image` takes. image: what `read_image` takes. inst: like
+        label; without it the label map serves. 'size' is that of the label map, or of the photo where the model lists photos.
+        """
+        lead = label if opt.needs.listed_by == "label" else image
+        if lead is None:
+            raise UserError(f"{opt.needs.listed_by}: --model {opt.model} works from it; give one")
+        fitted, ids = Fitted(opt), None
+        if label is not None and opt.label_nc:
+            ids = opt.label_maps.read(label, _named(label, "label"))
+        size = ids.shape[::-1] if lead is label and ids is not None else image_size(lead, _named(lead, opt.needs.listed_by))
+        item = {"label": 0, "inst": 0, "image": 0, "feat": 0, "size": size}
+        if ids is not None:
+            item["label"] = item["inst"] = fitted.ids(ids, size, Draw())
+        elif label is not None:
+            item["label"] = _picture(label, "label", opt.input_nc, fitted, size)
+        if image is not None:
+            item["image"] = _picture(image, "image", opt.output_nc, fitted, size)
+        if inst is not None:
+            item["inst"] = fitted.ids(_of_size(read_label(inst, _named(inst, "inst")), size), size, Draw())
+        elif not opt.label_nc and "inst" in opt.needs.keys:
+            raise UserError("inst: these weights need instance ids beside the picture; give them as an array (height, width)")
+        return item
 
-    def _prepared(self, path, recipe, shape, make) -> np.ndarray:
-        return make() if self.cache is None else self.cache.get(path, recipe, shape, make)
+    def legend(self, batch, i):
+        """The classes of item i's label map."""
+        label = batch["label"][i]
+        return label.unique().tolist() if self.opt.label_nc and torch.is_tensor(label) else []
 
 
-def _spread(items: list, count: int) -> list:
-    """At most `count` items, evenly spread."""
-    return items if len(items) <= count else [items[i * len(items) // count] for i in range(count)]
+def _picture(source, what: str, channels: int, prepare: Preprocess, size) -> torch.Tensor:
+    """A picture of the same view as one of `size`, as the networks see it."""
+    where = _named(source, what)
+    refuse_other_view(where, image_size(source, where), "label map", size)
+    return prepare.image(read_image(source, 1 if channels == 1 else 3, prepare.scaled(size), where), size, Draw())
+
+
+def _named(source, what: str) -> str:
+    """What messages call an argument: with its path, where it is one."""
+    return f"{what} {source}" if isinstance(source, (str, Path)) else what
+
+
+def _of_size(inst: np.ndarray, size) -> np.ndarray:
+    if inst.shape[::-1] != size:
+        raise UserError(f"inst: is {inst.shape[1]}x{inst.shape[0]}, the label map {size[0]}x{size[1]}; they must be of one "
+                        "size")
+    return inst

@@ -64,9 +64,7 @@ class DataLoader:
 
     def names_before(self) -> list[str]:
         """The names of the pictures that the processes before this one draw or encode, unread."""
-        folder, files = self.dataset.folder(self.dataset.lead), self.dataset.files[self.dataset.lead]
-        paths = [files[self.dataset.keys[i]].relative_to(folder) for i in self.sampler.before()]
-        return [str(path.with_suffix("")).replace("\\", "/") for path in paths]
+        return [self.dataset.names[i] for i in self.sampler.before()]
 
     def __iter__(self):
         return self.epoch(self.sampler.epoch)
@@ -100,7 +98,7 @@ class DataLoader:
             if isinstance(error, RuntimeError) and "worker" not in str(error):
                 raise
             _end(batches)
-            files = [self.dataset.files[self.dataset.lead][self.dataset.keys[i]] for i in indices]
+            files = [self.dataset.paths[i] for i in indices]
             raise UserError(f"a data-loading process died at or after {first_few(files)}: "
                             f"{(str(error) or type(error).__name__).splitlines()[0]}; look at that file, and try --nThreads "
                             "0") from error

@@ -8,7 +8,7 @@ def grouped(batches, most: int):
     """Join consecutive batches of a loader while their tensors have one shape, up to `most` pictures.
 
     Networks draw pictures of one size together, while a data set may mix sizes: this keeps the order and copes with both.
-    Only 'label', 'inst', 'image', 'feat', 'index', 'path' and 'name' are kept.
+    'count' and 'weight', which are of a loader's batch and not of its items, are left out.
     """
     waiting, shape = [], None
     for batch in batches:
@@ -25,6 +25,5 @@ def grouped(batches, most: int):
 def _joined(batches: list[dict]) -> dict:
     if len(batches) == 1:
         return batches[0]
-    keys = [key for key in ("label", "inst", "image", "feat", "index", "path", "name") if key in batches[0]]
-    return {key: torch.cat([b[key] for b in batches]) if torch.is_tensor(batches[0][key]) else
-            [value for b in batches for value in b[key]] for key in keys}
+    return {key: torch.cat([b[key] for b in batches]) if torch.is_tensor(value) else [one for b in batches for one in b[key]]
+            for key, value in batches[0].items() if key not in ("count", "weight")}

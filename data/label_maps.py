@@ -1,7 +1,7 @@
 """How the label maps of a run are read: which ids are classes, and which one marks pixels that nobody labelled."""
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,11 +25,6 @@ class LabelMaps:
     def channels(self) -> int:
         """How many classes the maps have once they are read."""
         return self.classes + (self.dontcare is not None)
-
-    @property
-    def once_read(self) -> LabelMaps:
-        """What `read` gives, for who checks that again."""
-        return replace(self, classes=self.channels, dontcare=None)
 
     @property
     def allowed(self) -> str:

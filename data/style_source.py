@@ -2,15 +2,13 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from data.aligned_dataset import AlignedDataset
 from data.dataset_spec import DatasetSpec
-from data.image_files import image_size, list_images, read_image, refuse_other_view
+from data.image_files import list_images
 from data.pairing import Names, composed, near_misses, strip_extension
-from data.transforms import Preprocess
 from util.errors import UserError, first_few
 from util.files import unescaped
 
@@ -30,7 +28,7 @@ class StyleSource:
             self.one = _read_pair(opt)
             return
         self.dataset = _style_dataset(opt)
-        self.places, self.names = {key: i for i, key in enumerate(self.dataset.keys)}, Names(self.dataset.keys)
+        self.places, self.names = {key: i for i, key in enumerate(self.dataset.names)}, Names(self.dataset.names)
         if opt.style_pairs:
             self.pairs = _read_pairs(opt, self.names)
 
@@ -40,7 +38,7 @@ class StyleSource:
             return self.one["name"]
         if self.pairs:
             return self.pairs[composed(name)]
-        return self.names.find(name) or self.dataset.keys[index % len(self.dataset.keys)]
+        return self.names.find(name) or self.dataset.names[index % len(self.dataset.names)]
 
     def load(self, name: str) -> dict:
         """Read a style photo and its label map."""
@@ -62,8 +60,8 @@ def _style_dataset(opt) -> AlignedDataset:
                         f"{opt.dataroot}; make the two the same with python -m datasets.relabel")
     unbounded = {key: float("inf") for key in ("max_dataset_size", "ntest", "how_many")}
     try:
-        return AlignedDataset(opt.replace(dataroot=opt.style_root, phase=opt.style_phase, use_encoded_image=True,
-                                          load_features=False, no_instance=True, spec=spec, **unbounded))
+        return AlignedDataset(opt.replace(dataroot=opt.style_root, phase=opt.style_phase, spec=spec,
+                                          needs=replace(opt.needs, keys=("image",)), **unbounded))
     except UserError as error:  # whose flags are other ones here
         text = str(error).replace("--dataroot", "--style_root").replace("--phase", "--style_phase")
         raise UserError(text) from error
@@ -71,21 +69,12 @@ def _style_dataset(opt) -> AlignedDataset:
 
 def _read_pair(opt) -> dict:
     """--style_image and --style_label as a batch of one."""
-    from models.models import model_class
-    size = image_size(opt.style_label)
-    refuse_other_view(f"--style_image {opt.style_image}", image_size(opt.style_image), f"label map {opt.style_label}", size)
-    ids = opt.label_maps.read(opt.style_label, f"--style_label {opt.style_label}")
-    model = model_class(opt.model)
-    multiple, least = model.size_multiple(opt), model.least_side(opt)
-    prepare = Preprocess(opt.resize_or_crop, opt.loadSize, opt.fineSize, False, multiple)
-    width, height = prepare.final(size)
-    if width % multiple or height % multiple or min(width, height) < least:
-        raise UserError(f"--style_label {opt.style_label}: becomes {width}x{height}, but these networks take sides that are "
-                        f"multiples of {multiple}, from {least} up; choose another --loadSize, or --resize_or_crop none")
-    photo = read_image(opt.style_image, 1 if opt.output_nc == 1 else 3, prepare.scaled(size))
-    draw = prepare.draw(size, np.random.default_rng(opt.seed))
-    return {"label": prepare.ids(ids, size, draw)[None], "image": prepare.image(photo, size, draw)[None],
-            "name": Path(opt.style_image).stem}
+    try:
+        item = AlignedDataset.example(opt, label=opt.style_label, image=opt.style_image)
+    except UserError as error:  # which calls them by the names of Python's arguments
+        text = str(error)
+        raise UserError(f"--style_{text}" if text.startswith(("label", "image")) else text) from error
+    return {"label": item["label"][None], "image": item["image"][None], "name": Path(opt.style_image).stem}
 
 
 def _read_pairs(opt, styles: Names) -> dict[str, str]:

@@ -89,42 +89,14 @@ class Preprocess:
         x, y = int(random.integers(0, max(0, width - w) + 1)), int(random.integers(0, max(0, height - h) + 1))
         return Draw((x, y), self.flip and bool(random.random() < 0.5), **self.augmentation.draw(random))
 
-    def image(self, image: Image.Image, size: tuple[int, int], draw: Draw, lit: bool = False) -> torch.Tensor:
+    def image(self, image: Image.Image, size: tuple[int, int], draw: Draw, lit: bool = False,
+              smooth: bool = True) -> torch.Tensor:
         """A PIL picture ('RGB', 'L' or 'F' in 0..255) -> float32 (C, H, W) in [-1, 1]. size: the label map's.
 
-        lit: the draw's light falls on it; a photo's does, a feature map's does not.
+        lit: the draw's light falls on it; a photo's does, a feature map's does not. smooth: scaled (bicubic) and turned by
+        interpolation; else nearest neighbour.
         """
-        return self.placed_image(self.scaled_image(image, size), size, draw, lit)
-
-    def ids(self, ids: np.ndarray, size: tuple[int, int], draw: Draw, swap: bool = False) -> torch.Tensor:
-        """A map of ids (H, W), uint8 or int32 -> the same dtype (1, H, W), nearest neighbour.
-
-        swap: mirrored left and right classes change names (label maps; instances only where they are label maps).
-        """
-        return self.placed_ids(self.scaled_ids(ids, size), size, draw, swap)
-
-    # the two halves of those: what is the same each time, and what the draw decides
-
-    def scaled_image(self, image: Image.Image, size: tuple[int, int], smooth: bool = True) -> np.ndarray:
-        """A PIL picture -> uint8 (H, W, 3) or (H, W), or float32 (H, W) for 'F', of the size `scaled`.
-
-        smooth: bicubic; else nearest neighbour. It may be read-only.
-        """
-        how = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
-        return np.asarray(_resize(image, self.scaled(size), how))
-
-    def scaled_ids(self, ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """A map of ids (H, W) -> the same dtype, of the size `scaled`; nearest neighbour. Never `ids` itself."""
-        if ids.shape[::-1] == self.scaled(size):
-            return ids.copy()
-        return np.array(_resize(Image.fromarray(ids), self.scaled(size), Image.Resampling.NEAREST))
-
-    def placed_image(self, values: np.ndarray, size: tuple[int, int], draw: Draw, lit: bool = False,
-                     smooth: bool = True) -> torch.Tensor:
-        """What `scaled_image` gave -> float32 (C, H, W) in [-1, 1]: turned, cropped, mirrored, lit, filled up.
-
-        smooth: turned by interpolation; else nearest neighbour.
-        """
+        values = np.asarray(_resize(image, self.scaled(size), Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST))
         values = self._cut(values[:, :, None] if values.ndim == 2 else values, size, draw, smooth)
         tensor = torch.from_numpy(values.transpose(2, 0, 1).astype(np.float32, order="C"))  # always a copy
         light = draw.light if lit else Draw.light
@@ -134,12 +106,18 @@ class Preprocess:
             tensor = _lit(tensor.div_(255).clamp_(0, 1), light).sub_(0.5).div_(0.5)
         return torch.from_numpy(self._filled(tensor.numpy(), size, draw, nothing=-1))
 
-    def placed_ids(self, values: np.ndarray, size: tuple[int, int], draw: Draw, swap: bool = False) -> torch.Tensor:
-        """What `scaled_ids` gave -> the same dtype (1, H, W): turned, cropped, mirrored, filled up."""
+    def ids(self, ids: np.ndarray, size: tuple[int, int], draw: Draw, swap: bool = False) -> torch.Tensor:
+        """A map of ids (H, W), uint8 or int32 -> the same dtype (1, H, W), nearest neighbour.
+
+        swap: mirrored left and right classes change names (label maps; instances only where they are label maps).
+        """
+        scaled = self.scaled(size)
+        values = ids if ids.shape[::-1] == scaled else np.asarray(_resize(Image.fromarray(ids), scaled,
+                                                                          Image.Resampling.NEAREST))
         values = self._cut(values, size, draw, smooth=False)
         if draw.flip and swap and self.flip_pairs:
             values = swap_ids(values, self.flip_pairs)
-        return torch.from_numpy(np.ascontiguousarray(self._filled(values, size, draw, nothing=0)))[None]
+        return torch.from_numpy(np.array(self._filled(values, size, draw, nothing=0)))[None]  # never `ids` itself
 
     def _cut(self, values: np.ndarray, size, draw: Draw, smooth: bool) -> np.ndarray:
         """Turn, crop and mirror a scaled array (H, W) or (H, W, C)."""
@@ -153,6 +131,19 @@ class Preprocess:
         """(..., H, W) with `nothing` in the rest of the crop's square, mirrored like the picture; then what 'pad' adds."""
         values = _extended(values, self.shown(size), leftwards=draw.flip, constant_values=nothing)
         return _extended(values, self.final(size), mode="edge")
+
+
+class Fitted(Preprocess):
+    """The preprocessing of a test without crops, to sides that the networks take; the caller scales back what is drawn."""
+
+    def __init__(self, opt):
+        super().__init__(opt.resize_or_crop.replace("crop", "") or "none", opt.loadSize, opt.fineSize, False,
+                         opt.needs.multiple)
+        self.least = opt.needs.least
+
+    def scaled(self, size):
+        """(width, height): the nearest multiples that are large enough."""
+        return tuple(max(self.least, round(side / self.multiple) * self.multiple) for side in super().scaled(size))
 
 
 def _extended(values: np.ndarray, size: tuple[int, int], leftwards: bool = False, **how) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from data.base_dataset import Needs
 from models import weights
 from models.networks import build
 from models.networks.recompute import checkpoint_activations
@@ -28,6 +29,7 @@ class BaseModel(nn.Module, ABC):
     """
 
     loss_scale: dict[str, float] = {}
+    dataset_mode = "aligned"  # the data set that is meant where --dataset_mode says nothing
     may_start_fresh: tuple[str, ...] = ()  # networks that --load_pretrain can do without
 
     def __init__(self, opt):
@@ -65,25 +67,9 @@ class BaseModel(nn.Module, ABC):
         """Refuse combinations that cannot be meant, with a UserError naming the flags."""
 
     @staticmethod
-    def inputs(opt) -> tuple[str, ...]:
-        """Which of 'image', 'inst', 'feat' must be there for every label map."""
-        return ("image",)
-
-    @staticmethod
-    def listed_by(opt) -> str:
-        """'label' or 'image': the folder whose pictures are the items. With 'image' a label map may be missing."""
-        return "label"
-
-    @staticmethod
-    def size_multiple(opt) -> int:
-        """Sides of pictures must be multiples of this many pixels."""
-        return 1
-
-    @classmethod
-    def least_side(cls, opt) -> int:
-        """Sides of pictures must be at least this many pixels; one at the bottleneck has nothing to be normalised over."""
-        step = cls.size_multiple(opt)
-        return 2 * step if step > 1 else 1
+    def needs(opt) -> Needs:
+        """What the command at hand takes of a data set; opt.needs holds it."""
+        return Needs()
 
     @abstractmethod
     def networks(self) -> dict:
@@ -120,10 +106,9 @@ class BaseModel(nn.Module, ABC):
     def result_visuals(self, batch, outputs, i: int) -> dict[str, np.ndarray]:
         """The columns of picture i of a batch on the result page: {label: (H, W, 3) uint8}."""
 
-    def shown_classes(self, batch, outputs, i: int):
-        """The classes that the columns of picture i show, for the page's legend: those of its label map."""
-        label = batch["label"][i]
-        return label.unique().tolist() if self.opt.label_nc and torch.is_tensor(label) else []
+    def shown_classes(self, outputs, i: int):
+        """The classes that the drawn columns of picture i show, for the page's legend, beside those that the data set names."""
+        return ()
 
     @staticmethod
     def unpadded(image: np.ndarray, batch, i: int) -> np.ndarray:

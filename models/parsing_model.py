@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from data.base_dataset import Needs
 from models import parsing_flags as flags
 from models.base_model import BaseModel
 from models.losses.ohem import IGNORED, OhemCrossEntropy
@@ -48,9 +49,9 @@ class ParsingModel(BaseModel):
         flags.check(opt)
 
     @staticmethod
-    def listed_by(opt):
-        """At test photos alone will do."""
-        return "image" if opt.role == "test" else "label"
+    def needs(opt):
+        """Photos and their label maps; at test photos alone will do."""
+        return Needs(listed_by="image" if opt.role == "test" else "label")
 
     def __init__(self, opt):
         super().__init__(opt)
@@ -198,9 +199,9 @@ class ParsingModel(BaseModel):
             visuals["real_label"] = self._shown_label(batch["label"][i][0])
         return {key: self.unpadded(image, batch, i) for key, image in visuals.items()}
 
-    def shown_classes(self, batch, outputs, i):
-        """The classes of the parsed and of the true map."""
-        return set(super().shown_classes(batch, outputs, i)) | set(outputs["label"][i].unique().tolist())
+    def shown_classes(self, outputs, i):
+        """The classes of the parsed map."""
+        return outputs["label"][i].unique().tolist()
 
     def new_metrics(self):
         """IoU of classes and pixel accuracy against the true label maps."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from data.base_dataset import Needs
 from models import pix2pixHD_flags as flags
 from models import weights
 from models.base_model import BaseModel
@@ -60,21 +61,16 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
         flags.check(opt)
 
     @staticmethod
-    def inputs(opt):
-        """Photos to train on or encode; features where they are read from files."""
-        needs_image = opt.role in ("train", "encode") or opt.use_encoded_image
-        return ("image",) * needs_image + ("feat",) * opt.load_features
+    def needs(opt):
+        """Photos to train on or encode, feature maps where they are read from files; sides that the networks can halve.
 
-    @staticmethod
-    def size_multiple(opt):
-        """2 to the number of halvings, of the deepest network in use."""
-        deepest = opt.n_downsample_global + (opt.n_local_enhancers if opt.netG == "local" else 0)
-        return 2 ** max(deepest, opt.n_downsample_E if opt.instance_feat or opt.label_feat else 0)
-
-    @classmethod
-    def least_side(cls, opt):
-        """As every model; while training the coarsest discriminator, too, needs more than one pixel."""
-        return max(super().least_side(opt), 2 ** (opt.num_D - 1) + 1 if opt.role == "train" else 1)
+        At the bottleneck, and for the coarsest discriminator, one pixel has nothing to be normalised over.
+        """
+        photos = opt.role in ("train", "encode") or opt.use_encoded_image
+        halvings = opt.n_downsample_global + (opt.n_local_enhancers if opt.netG == "local" else 0)
+        multiple = 2 ** max(halvings, opt.n_downsample_E if opt.instance_feat or opt.label_feat else 0)
+        return Needs(("image",) * photos + ("feat",) * opt.load_features + ("inst",) * (not opt.no_instance), multiple=multiple,
+                     least=max(2 * multiple, 2 ** (opt.num_D - 1) + 1 if opt.role == "train" else 1))
 
     def __init__(self, opt):
         self.use_features = opt.instance_feat or opt.label_feat
@@ -151,7 +147,7 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
     def export_onnx(self, path):
         """Write the generator as ONNX. Its input: one-hot labels, edges, features."""
         from models.deploy import export_onnx
-        export_onnx(self.nets["G"], sum(self._channels()), self.size_multiple(self.opt), path)
+        export_onnx(self.nets["G"], sum(self._channels()), self.opt.needs.multiple, path)
         print(f"{path}: the generator, from (1, {sum(self._channels())}, H, W): one-hot labels (or the input picture), edges, "
               "features")
 

@@ -1,4 +1,4 @@
-"""Drawing from Python, one picture at a time, with the object that test.py draws with.
+"""Drawing from Python, with the object that test.py draws with.
 
     from models.predictor import Predictor
     predictor = Predictor.load("checkpoints/faceIm")
@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from data.image_files import image_size, read_image, read_label, refuse_other_view
-from data.transforms import Draw, Preprocess
+from data.data_loader import collate, dataset_class
+from data.grouping import grouped
 from models.models import create_model
 from models.styles.styles import RANDOM
 from options.test_options import TestOptions
@@ -64,30 +64,44 @@ class Predictor:
         """Draw a loader's batch as the flags say: see the model's `inference`."""
         return self.model.inference(batch)
 
-    def __call__(self, label, image=None, style=None, seed: int | None = None, inst=None) -> Image.Image:
-        """Draw one picture, of the label map's own size.
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes, by id; a class without a name is called by its number. [] without label maps."""
+        return [self.opt.spec.name_of(i) for i in range(self.opt.label_channels)]
+
+    def __repr__(self) -> str:
+        classes = f", {len(self.classes)} classes" if self.opt.label_nc else ""
+        return f"Predictor({self.opt.name}: {self.opt.model}, {self.opt.which_epoch}{classes}, on {self.model.device})"
+
+    def __call__(self, label=None, image=None, style=None, seed: int | None = None, inst=None, **inputs):
+        """Draw one picture (PIL), of the size of what it is drawn from; of lists, a list of pictures, drawn together.
 
         Args:
             label: the class ids, as a path, a PIL picture or an integer array (H, W). With label_nc 0 a picture like `image`.
             image: the photo of that map, as a path, a PIL picture or uint8 (H, W, 3): regions take its features. Without one
-                they are drawn, as test.py draws them. All are read as test.py reads files: the right way up and so on.
+                they are drawn, as test.py draws them. All are read as test.py reads files: the right way up and so on. For a
+                model that draws from photos alone, the photo.
             style: {class name or id: style}, where a style is a number from the style sheet, "random", or a vector of
                 feat_num numbers; so what `encode` gives is a style, and {**encode(a), "hair": encode(b)["hair"]} mixes two.
             seed: what is drawn follows from it; None is --seed.
             inst: instance ids, given like the label map; without them it serves, as for faces.
+            inputs: what else the experiment's data set takes.
+
+        label, image and inst may be lists of one length, or one of them that all pictures share.
 
         Raises:
             UserError: ids outside the classes, files that cannot be read, shapes that do not fit, styles or features that
                 there are not.
         """
-        batch, size = self._batch(label, image, inst)
-        if not self._takes_styles():
-            self._refuse_features(style, image)
-            outputs = self.model.inference(batch)
-        else:
-            outputs = self.model.inference(batch, self._choice(image is not None, style, seed))
-        drawn = Image.fromarray(tensor2im(outputs["synthesized_image"][0]))
-        return drawn if drawn.size == size else drawn.resize(size, Image.Resampling.BICUBIC)
+        given = {"label": label, "image": image, "inst": inst, **inputs}
+        given = {key: value for key, value in given.items() if value is not None}
+        self._refuse_features(style, image)
+        more = (self._choice(image is not None, style, seed),) if self._takes_styles() else ()
+        items = [self._item(**one) for one in _each(given)]
+        pictures = [picture for batch in grouped(map(_batch, items), len(items))
+                    for picture in tensor2im(list(self.model.inference(batch, *more)["synthesized_image"]))]
+        drawn = [_scaled(Image.fromarray(picture), item.get("size")) for picture, item in zip(pictures, items)]
+        return drawn if any(isinstance(value, list) for value in given.values()) else drawn[0]
 
     def encode(self, image, label) -> dict[str, np.ndarray]:
         """A photo's features by class name, pooled under its own label map: {'hair': (feat_num,) float64, ...}.
@@ -97,14 +111,21 @@ class Predictor:
         if "E" not in self.model.nets:
             raise UserError(f"{self.opt.name}: has no encoder beside its generator, so photos cannot be encoded; it needs "
                             "weights trained with --label_feat or --instance_feat")
-        batch, _ = self._batch(label, image)
+        batch = _batch(self._item(label=label, image=image))
         classes, encoded = self.model.encode_classes(batch["image"], batch["label"])
         return {self.opt.spec.name_of(c): vector for c, vector in zip(classes, encoded.mu)}
 
+    def _item(self, **given) -> dict:
+        """What the data set makes of Python's objects."""
+        item = dataset_class(self.opt.dataset_mode).example(self.opt, **given)
+        return {**item, "index": 0, "name": "", "path": ""}
+
     def _refuse_features(self, style, image):
+        if self._takes_styles():
+            return
         if getattr(self.opt, "load_features", False):
             raise UserError("--load_features: these weights take features that are only read from files; use test.py")
-        if style or image is not None:
+        if style or image is not None and self.opt.needs.listed_by == "label":
             raise UserError(f"{'style' if style else 'image'}: this model takes no encoded features; it needs weights trained "
                             "with --label_feat or --instance_feat")
 
@@ -132,64 +153,19 @@ class Predictor:
             raise UserError(f"{where}: is {wanted!r}; give a style's number, 'random', or {self.opt.feat_num} finite numbers")
         return vector
 
-    # files, pictures and arrays in
 
-    def _batch(self, label, image, inst=None):
-        """(a batch of one, the label map's (width, height))."""
-        opt, still, prepare = self.opt, Draw(), _Fitted(self.opt, self.model)
-        if opt.label_nc:
-            ids = self._ids(label)
-            size = ids.shape[::-1]
-            given = instances = prepare.ids(ids, size, still)
-        else:
-            size, instances = image_size(label, _named(label, "label")), 0
-            given = self._picture(label, "label", opt.input_nc, prepare, size)
-        if inst is not None:
-            instances = prepare.ids(_of_size(read_label(inst, _named(inst, "inst")), size), size, still)
-        elif not opt.label_nc and not getattr(opt, "no_instance", True):
-            raise UserError("inst: these weights need instance ids beside the picture; give them as an array (height, width)")
-        photo = 0 if image is None else self._picture(image, "image", opt.output_nc, prepare, size)
-        batch = {"label": given, "inst": instances, "image": photo, "feat": 0, "index": 0, "name": "", "path": ""}
-        return {key: value[None] if torch.is_tensor(value) else [value] for key, value in batch.items()}, size
-
-    def _ids(self, label) -> np.ndarray:
-        """A label map as (H, W) uint8 or int32, its classes checked."""
-        where, maps = _named(label, "label"), self.opt.label_maps
-        ids = read_label(label, where)
-        wrong = maps.outside(ids)
-        if wrong:
-            raise UserError(f"{where}: holds ids {first_few(wrong)}, but these weights know {maps.allowed}; mend the label map")
-        return maps.merged(ids)
-
-    @staticmethod
-    def _picture(source, what: str, channels: int, prepare: Preprocess, size) -> torch.Tensor:
-        """A picture of what the label map of `size` shows, as the networks see it."""
-        where = _named(source, what)
-        refuse_other_view(where, image_size(source, where), "label map", size)
-        image = read_image(source, 1 if channels == 1 else 3, prepare.scaled(size), where)
-        return prepare.image(image, size, Draw())
+def _each(given: dict) -> list[dict]:
+    """{name: value, or a list of values} -> the inputs of each picture."""
+    counts = {name: len(value) for name, value in given.items() if isinstance(value, list)}
+    if len(set(counts.values())) > 1:
+        raise UserError(f"{first_few(f'{count} of {name}' for name, count in counts.items())}: lists must be of one length")
+    return [{name: value[i] if name in counts else value for name, value in given.items()}
+            for i in range(next(iter(counts.values()), 1))]
 
 
-class _Fitted(Preprocess):
-    """The test preprocessing, but to sides that the networks take: the result is scaled back to the map's own size."""
-
-    def __init__(self, opt, model):
-        super().__init__(opt.resize_or_crop.replace("crop", "") or "none", opt.loadSize, opt.fineSize, False,
-                         model.size_multiple(opt))
-        self.least = model.least_side(opt)
-
-    def scaled(self, size):
-        """(width, height): the nearest multiples that are large enough."""
-        return tuple(max(self.least, round(side / self.multiple) * self.multiple) for side in super().scaled(size))
+def _batch(item: dict) -> dict:
+    return collate([item])
 
 
-def _named(source, what: str) -> str:
-    """What messages call an argument: with its path, where it is one."""
-    return f"{what} {source}" if isinstance(source, (str, Path)) else what
-
-
-def _of_size(inst: np.ndarray, size) -> np.ndarray:
-    if inst.shape[::-1] != size:
-        raise UserError(f"inst: is {inst.shape[1]}x{inst.shape[0]}, the label map {size[0]}x{size[1]}; they must be of one "
-                        "size")
-    return inst
+def _scaled(picture: Image.Image, size) -> Image.Image:
+    return picture if size is None or picture.size == tuple(size) else picture.resize(size, Image.Resampling.BICUBIC)

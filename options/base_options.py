@@ -25,7 +25,8 @@ class Options(SimpleNamespace):
     """The parsed flags, read-only. `opt.replace(batchSize=1)` gives a changed copy.
 
     Beside the flags: isTrain, role ('train' | 'test' | 'encode'), spec (the DatasetSpec), sources (where each value
-    came from), saved (the experiment's options record, or {}), notes (lines that belong into opt.txt).
+    came from), saved (the experiment's options record, or {}), notes (lines that belong into opt.txt), needs (what the
+    model takes of the data set, a data.base_dataset.Needs).
     """
 
     def __setattr__(self, name, value):
@@ -118,8 +119,11 @@ class BaseOptions:
             if name is None and kind in known:
                 name = saved.known_kind(known[kind], lookup, record["path"])
             name = name or parser.get_default(kind)
-            lookup(name).modify_commandline_options(parser, self.is_train)
+            kind_class = lookup(name)
+            kind_class.modify_commandline_options(parser, self.is_train)
             parser.set_defaults(**{kind: name})
+            if kind == "model":
+                parser.set_defaults(dataset_mode=kind_class.dataset_mode)
         return parser
 
     def _merge(self, parser, explicit, first, record):
@@ -182,6 +186,8 @@ class BaseOptions:
         return default, "default"
 
     def _finish(self, parser, values, sources, spec, record, argv) -> Options:
+        from data.base_dataset import refuse_unsuitable
+        from data.data_loader import dataset_class
         from models.models import model_class
         if values["fp16"] and sources["precision"] != "command line":
             values["precision"], sources["precision"] = "fp16", "--fp16"
@@ -193,8 +199,10 @@ class BaseOptions:
             spec = spec.with_unlabelled(values["label_nc"])
         opt = Options(**values, isTrain=self.is_train, role=self.role, spec=spec, sources=sources, saved=record,
                       notes=(), command=shlex.join([Path(sys.argv[0]).name, *argv]))
-        model_class(opt.model).check_options(opt)
-        opt = opt.replace(gpu_ids=self._devices(opt))
+        model = model_class(opt.model)
+        model.check_options(opt)
+        opt = opt.replace(gpu_ids=self._devices(opt), needs=model.needs(opt))
+        refuse_unsuitable(opt.model, opt.dataset_mode, opt.needs, dataset_class(opt.dataset_mode).batch_keys)
         check_shared(opt)
         print(self.table(parser, opt))
         return opt
@@ -328,9 +336,6 @@ def _input_flags(parser):
     group.add_argument("--serial_batches", action="store_true", from_dataset=True, help="take pictures in order, not shuffled")
     group.add_argument("--no_flip", action="store_true", from_dataset=True, help="do not mirror half of the training pictures")
     group.add_argument("--nThreads", type=whole(0, 512), default=2, help="processes that load data; 0: this one")
-    group.add_argument("--cache", default="", metavar="DIR", help="keep decoded and scaled pictures in this folder, for "
-                       "later epochs and runs; several may share it")
-    group.add_argument("--cache_size", type=number(0, above=True), default=20.0, help="at most this many GB in --cache")
     group.add_argument("--tf_log", action="store_true", help="write TensorBoard logs (needs tensorboard)")
 
 

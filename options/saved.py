@@ -14,7 +14,7 @@ from util.files import atomic_write, read_json
 
 # flags that belong to one call, never to the experiment
 PERSONAL = {"name", "checkpoints_dir", "gpu_ids", "local_rank", "verbose", "continue_train", "load_pretrain",
-            "which_epoch", "phase", "results_dir", "debug", "cache", "cache_size"}
+            "which_epoch", "phase", "results_dir", "debug"}
 
 
 def experiment_folder(opt) -> Path:

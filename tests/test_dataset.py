@@ -128,17 +128,15 @@ def test_what_fills_up_a_crop_is_unlit_and_has_no_side():
     assert (ids[:8] == 1).all() and (ids[8:] == 0).all()
 
 
-@pytest.mark.parametrize("cached", [False, True])
-def test_crops_of_wide_pictures_are_squares_that_the_networks_take(tmp_path, cached):
+def test_crops_of_wide_pictures_are_squares_that_the_networks_take(tmp_path):
     """SPADE's 286 and 256, at a tenth of the size: the height is less than the crop's."""
     write_root(tmp_path, {"train": 2}, size=(60, 30), inst=True)
     flags = ["--resize_or_crop", "scale_width_and_crop", "--loadSize", "29", "--fineSize", "24"]
-    loader = loader_of(tmp_path, *flags, "--batchSize", "2", "--no_flip", *(["--cache", tmp_path / "cache"] if cached else []))
-    for _ in range(2):
-        batch = next(iter(loader))
-        assert batch["label"].shape == batch["inst"].shape == (2, 1, 24, 24) and batch["size"] == [(24, 24)] * 2
-        for key, nothing in (("label", 0), ("inst", 0), ("image", -1)):
-            assert (batch[key][:, :, 14:] == nothing).all() and (batch[key][:, :, :14] != nothing).any(), key
+    loader = loader_of(tmp_path, *flags, "--batchSize", "2", "--no_flip")
+    batch = next(iter(loader))
+    assert batch["label"].shape == batch["inst"].shape == (2, 1, 24, 24) and batch["size"] == [(24, 24)] * 2
+    for key, nothing in (("label", 0), ("inst", 0), ("image", -1)):
+        assert (batch[key][:, :, 14:] == nothing).all() and (batch[key][:, :, :14] != nothing).any(), key
 
 
 def test_one_draw_serves_picture_and_maps():
@@ -362,16 +360,15 @@ def test_features_are_read_where_asked(tmp_path, root):
     assert item["feat"].shape == (3, SIDE, SIDE) and (item["feat"] == 1).all()
 
 
-@pytest.mark.parametrize("more", [[], ["--aug_rotate", "30", "--aug_scale", "0.3"], ["--cache", "kept"]])
-def test_scaling_feature_maps_mixes_no_two_regions(tmp_path, root, more, monkeypatch):
+@pytest.mark.parametrize("more", [[], ["--aug_rotate", "30", "--aug_scale", "0.3"]])
+def test_scaling_feature_maps_mixes_no_two_regions(tmp_path, root, more):
     """A feature is constant over its region; between two regions lies no third feature."""
-    monkeypatch.chdir(tmp_path)
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     for i in range(5):
         regions = np.kron(np.array([[0, 255], [255, 0]], np.uint8), np.ones((SIDE - 5, SIDE - 5), np.uint8))
         save(tmp_path / "train_feat" / f"p{i:02d}.png", np.repeat(regions[:, :, None], 3, 2))
     dataset = loader_of(tmp_path, "--label_feat", "--load_features", *more).dataset
-    for i in [*range(5), *range(5)]:  # twice: from the cache, where there is one
+    for i in range(5):
         assert set(dataset[i]["feat"].unique().tolist()) == {-1.0, 1.0}
         assert len(dataset[i]["image"].unique()) > 100
 
@@ -503,9 +500,9 @@ def test_light_falls_on_the_photo_alone():
     assert prep.image(photo, (8, 8), draw, lit=True).abs().max() <= 1
 
 
-def test_spawned_workers_load_what_forked_ones_do(root, tmp_path):
+def test_spawned_workers_load_what_forked_ones_do(root):
     alone = loader_of(root, "--batchSize", "2")
-    spawned = loader_of(root, "--batchSize", "2", "--nThreads", "1", "--cache", tmp_path)
+    spawned = loader_of(root, "--batchSize", "2", "--nThreads", "1")
     spawned.loader.multiprocessing_context = "spawn"
     for one, other in zip(alone.epoch(2), spawned.epoch(2), strict=True):
         assert same(one, other)

@@ -8,6 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from data.aligned_dataset import AlignedDataset
+from data.data_loader import collate
 from models.predictor import Predictor
 from tests.conftest import CLASSES, LOSSES, NETWORK, SIDE, SIZES, call, label_map, picture, same, succeed, tree, write_root
 from util.checkpoint import read_tensors
@@ -121,7 +123,7 @@ def test_seed_and_random_choose(predictor, face):
 
 
 @pytest.mark.parametrize("arguments, said", [
-    ({"label": np.full((8, 8), CLASSES)}, "label: holds ids"), ({"label": np.full((8, 8), -1)}, "label: holds ids"),
+    ({"label": np.full((8, 8), CLASSES)}, "label: holds label"), ({"label": np.full((8, 8), -1)}, "label: holds label"),
     ({"label": np.zeros((8, 8))}, "label: is float64"), ({"label": np.zeros((8, 8, 3), int)}, "label: is int"),
     ({"label": "gone.png"}, "label gone.png: there is no such file"), ({"image": "gone.png"}, "image gone.png: there is no"),
     ({"label": Image.new("RGB", (8, 8), "red")}, "label: is colour-coded"), ({"image": np.zeros((8, 3, 3), np.uint8)},
@@ -218,7 +220,7 @@ def test_it_draws_batches_as_the_model_does(predictor, root, trained):
 
 def test_styles_drawn_together_are_those_drawn_alone(predictor, face):
     label, photo = face
-    batch, _ = predictor._batch(label, photo)
+    batch = collate([AlignedDataset.example(predictor.opt, label=label, image=photo)])
     first, last = int(label.min()), int(label.max())
     rng = np.random.default_rng(0)
     changes = [(one, rng.uniform(-1, 1, predictor.opt.feat_num)) for one in (first, last, first)]
@@ -228,3 +230,30 @@ def test_styles_drawn_together_are_those_drawn_alone(predictor, face):
     for a, b in zip(together, alone):
         assert abs(a - b).max() <= 1
     assert abs(alone[0] - alone[2]).max() > 1
+
+
+def test_lists_are_drawn_as_each_alone(predictor, face):
+    label, photo = face
+    narrow = label[:, :SIDE // 2]
+    several = predictor([label, narrow, label], image=[photo, photo[:, :SIDE // 2], photo], seed=1)
+    alone = [predictor(one, image=its, seed=1) for one, its in ((label, photo), (narrow, photo[:, :SIDE // 2]))]
+    assert [one.size for one in several] == [(SIDE, SIDE), (SIDE // 2, SIDE), (SIDE, SIDE)]
+    for a, b in zip(several, [*alone, alone[0]], strict=True):
+        assert np.abs(array(a).astype(int) - array(b)).max() <= 1
+    with pytest.raises(UserError, match="3 of label, 2 of image: lists must be of one length"):
+        predictor([label] * 3, image=[photo] * 2)
+
+
+def test_it_says_what_it_is(predictor):
+    assert repr(predictor) == f"Predictor(faces: pix2pixHD, latest, {CLASSES} classes, on cpu)"
+    assert predictor.classes == [str(i) for i in range(CLASSES)]
+
+
+def test_photos_in_where_the_model_takes_them(tmp_path, root, face):
+    where = ["--model", "parsing", "--name", "p", "--checkpoints_dir", tmp_path, "--dataroot", root, *SIZES]
+    train = ["--from_scratch", "--niter", "1", "--niter_decay", "0", "--no_html", "--max_dataset_size", "1"]
+    succeed(call("train", *where, *train))
+    parser = Predictor.load(tmp_path / "p", gpu_ids="-1")
+    assert parser(image=face[1]).size == (SIDE, SIDE)
+    with pytest.raises(UserError, match="image: --model parsing works from it"):
+        parser(face[0])

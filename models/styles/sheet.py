@@ -132,7 +132,7 @@ class _Sheet:
         scale = _LARGEST[kind] / max(height, width)
         if scale >= 1:
             return batch
-        step = self.model.size_multiple(self.model.opt)
+        step = self.model.opt.needs.multiple
         size = [max(2 * step, round(side * scale / step) * step) for side in (height, width)]
         return {key: _resized(value, size) if torch.is_tensor(value) and value.ndim == 4 else value
                 for key, value in batch.items()}

@@ -1,0 +1,126 @@
+"""What a loader needs of a data set: its items, their names and files, checks before the start, and the keys of a batch."""
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from util.errors import UserError, first_few
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a model takes of a data set, for the command at hand.
+
+    keys: batch keys that every item must have. listed_by: the key whose files are the items. multiple: sides of pictures must
+    be multiples of this many pixels. least: the least side, in pixels.
+    """
+
+    keys: tuple[str, ...] = ("image",)
+    listed_by: str = "label"
+    multiple: int = 1
+    least: int = 1
+
+
+class BaseDataset(torch.utils.data.Dataset, ABC):
+    """Items by number. dataset[i], or dataset[(epoch, i)], gives a dict of the keys that `batch_keys` names, and
+
+        index: int. name: str, unique, with '/' for folders and without extension. path: str, the item's file.
+
+    A subclass says what its items hold (`batch_keys`), lists them (`list_items`), reads one (`read`), and may look at its
+    files before the start (`check`) and take what Python hands over (`example`). A new one is one file and a line in DATASETS.
+    """
+
+    batch_keys: ClassVar[dict[str, str]] = {}  # {key: its shape, dtype and range}
+
+    @staticmethod
+    def modify_commandline_options(parser, is_train: bool) -> None:
+        """Add the data set's own flags, in a group of their own."""
+
+    def __init__(self, opt):
+        """opt: the parsed options; opt.needs says what the model takes. Raises UserError naming the flag or file at fault."""
+        self.opt, self.needs = opt, opt.needs
+        items = self.list_items()
+        self.names, self.paths = list(items), list(items.values())
+        if not items:
+            raise UserError(f"--dataroot {opt.dataroot}: holds no pictures for --phase {opt.phase}; put them there, or choose "
+                            "another --phase")
+        self.check()
+
+    @abstractmethod
+    def list_items(self) -> dict[str, Path]:
+        """{name: file} of all items, in their order. Raises UserError where something is missing."""
+
+    @abstractmethod
+    def read(self, index: int, random: np.random.Generator) -> dict:
+        """What item `index` holds, by batch key: tensors of one shape are stacked to a batch, all else becomes a list.
+
+        random: the only source of chance; it follows from (seed, epoch, index).
+        """
+
+    def check(self) -> None:
+        """Look at files before the start. Raises UserError listing those at fault (see `refuse_faults`)."""
+
+    @classmethod
+    def example(cls, opt, **inputs) -> dict:
+        """An item from files, pictures and arrays, by batch key, for drawing from Python.
+
+        'size', where there is one, is the result's (width, height). Raises UserError for what the data set does not know or the
+        networks do not take.
+        """
+        if inputs:
+            raise UserError(f"{first_few(inputs)}: --dataset_mode {opt.dataset_mode} takes no such input; leave it out")
+        return {}
+
+    def legend(self, batch: dict, i: int) -> list[int]:
+        """The classes that item i of a batch shows, for the legend of a page."""
+        return []
+
+    # what a loader asks
+
+    @property
+    def limit(self) -> int:
+        """How many items the flags allow."""
+        bounds = (getattr(self.opt, flag, float("inf")) for flag in ("max_dataset_size", "ntest", "how_many"))
+        return int(min(*bounds, len(self)))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, key) -> dict:
+        epoch, index = key if isinstance(key, tuple) else (1, int(key))
+        try:
+            item = self.read(index, np.random.default_rng((self.opt.seed, epoch, index)))
+        except OSError as error:
+            raise UserError(f"{self.paths[index]}: cannot be read ({error.strerror or error}); replace or remove it") from error
+        if undeclared := item.keys() - self.batch_keys.keys():
+            raise TypeError(f"{type(self).__name__}.read gives {first_few(sorted(undeclared))}, which batch_keys lacks")
+        return {**item, "index": index, "name": self.names[index], "path": str(self.paths[index])}
+
+
+def refuse_faults(fault_of: Callable, items: Iterable) -> None:
+    """Raise one UserError for all items at fault. fault_of(item): (the file at fault, its line), or None where it is sound."""
+    with ThreadPoolExecutor(8) as pool:
+        faults = [fault for fault in pool.map(fault_of, items) if fault]
+    if faults:
+        (_, first), *others = faults
+        raise UserError(first + (f" -- and {len(others)} more: {first_few(path for path, _ in others)}" if others else ""))
+
+
+def spread(items: list, count: int) -> list:
+    """At most `count` items, evenly spread."""
+    return items if len(items) <= count else [items[i * len(items) // count] for i in range(count)]
+
+
+def refuse_unsuitable(model: str, mode: str, needs: Needs, keys: Iterable[str]) -> None:
+    """Raise UserError where a data set has not what a model takes. keys: what the data set declares."""
+    lacking = [key for key in dict.fromkeys((needs.listed_by, *needs.keys)) if key not in keys]
+    if lacking:
+        raise UserError(f"--dataset_mode {mode}: its items hold {first_few(keys) or 'nothing'}, but --model {model} takes "
+                        f"{first_few(lacking)}; choose another --dataset_mode or another --model")
