@@ -96,7 +96,7 @@ def test_they_have_styles_by_name(checkpoints, roots, tmp_path, monkeypatch):
     assert np.array_equal(plain, np.asarray(predictor(path, style=own)))
     other = np.asarray(predictor(label, image=photo, style={"unlabelled": -own["unlabelled"]})).astype(int)
     assert np.abs(plain - other)[:6, :16].mean() > np.abs(plain - other)[14:24].mean()
-    with pytest.raises(UserError, match=f"label: holds ids {CLASSES}, .*0 to {CLASSES - 1}, and 255 for unlabelled pixels"):
+    with pytest.raises(UserError, match=f"label: holds label {CLASSES}, .*0 to {CLASSES - 1}, and 255 for unlabelled pixels"):
         predictor(np.full((32, 32), CLASSES))
     shown = [drawn(checkpoints, roots, "255", tmp_path, monkeypatch, *how, "--style_regions", "unlabelled")[0]
              for how in (["--style_root", roots["json"]], ["--style_image", photo, "--style_label", path])]
@@ -120,17 +120,14 @@ def test_it_shapes_the_networks(checkpoints, roots, tmp_path):
     assert done.status == 2 and "holds label 200" in done.err
 
 
-def test_the_cache_knows_what_marks_them(roots, tmp_path):
+def test_their_class_follows_all_others(roots):
     def label(root, *flags):
-        argv = ["--name", "x", "--dataroot", root, *SIZES, *NETWORK, "--no_flip", "--cache", tmp_path, *flags]
+        argv = ["--name", "x", "--dataroot", root, *SIZES, *NETWORK, "--no_flip", *flags]
         return CreateDataLoader(options(argv)).dataset[0]["label"]
-    wide = label(roots["255"], "--label_nc", "256")
-    assert wide.max() == 255
-    for _ in range(2):
-        assert torch.equal(label(roots["255"], FLAG), label(roots["json"])) and label(roots["255"], FLAG).max() == CLASSES
-        deep = label(roots["255"], FLAG, "--label_nc", "256")
-        assert torch.equal(deep == 256, wide == 255) and torch.equal(deep[deep < 256], wide[wide < 255].int())
-    assert torch.equal(label(roots["255"], "--label_nc", "256"), wide)
+    wide, marked = label(roots["255"], "--label_nc", "256"), label(roots["255"], FLAG)
+    assert wide.max() == 255 and marked.max() == CLASSES and torch.equal(marked, label(roots["json"]))
+    deep = label(roots["255"], FLAG, "--label_nc", "256")
+    assert torch.equal(deep == 256, wide == 255) and torch.equal(deep[deep < 256], wide[wide < 255].int())
 
 
 # the parser
