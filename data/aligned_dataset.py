@@ -4,7 +4,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from data.base_dataset import BaseDataset, refuse_faults, spread
 from data.blends import blends_line, find_blend

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
-
 from util.errors import UserError, first_few
 
 
@@ -28,7 +26,7 @@ class Needs:
     least: int = 1
 
 
-class BaseDataset(torch.utils.data.Dataset, ABC):
+class BaseDataset(ABC):
     """Items by number. dataset[i], or dataset[(epoch, i)], gives a dict of the keys that `batch_keys` names, and
 
         index: int. name: str, unique, with '/' for folders and without extension. path: str, the item's file.

@@ -5,13 +5,13 @@ import contextlib
 import importlib
 import signal
 
-import torch
-
 from data.sampler import EpochSampler, RunSampler
 from util import distributed
 from util.device import device_type, keep_freed_memory
 from util.errors import UserError, first_few
+from util.lazy import LazyModule
 
+torch = LazyModule("torch")
 DATASETS = {"aligned": "data.aligned_dataset:AlignedDataset"}
 
 
@@ -116,7 +116,7 @@ def _end(batches) -> None:
         batches._shutdown_workers()
 
 
-class _Guarded(torch.utils.data.Dataset):
+class _Guarded:
     """Gives a UserError as the item: raised in a worker process it would come back as a traceback's text."""
 
     def __init__(self, dataset):

@@ -1,7 +1,9 @@
 """Batches of whatever pictures come one after the other in one size."""
 from __future__ import annotations
 
-import torch
+from util.lazy import LazyModule
+
+torch = LazyModule("torch")
 
 
 def grouped(batches, most: int):

@@ -1,7 +1,9 @@
 """The order of pictures: a function of (seed, epoch), so that a run can stop and go on anywhere."""
 from __future__ import annotations
 
-import torch
+from util.lazy import LazyModule
+
+torch = LazyModule("torch")
 
 
 class EpochSampler:

@@ -4,8 +4,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from PIL import Image
+
+from util.lazy import LazyModule
+
+torch = LazyModule("torch")
 
 
 @dataclass(frozen=True)

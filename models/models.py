@@ -7,6 +7,7 @@ from util import distributed
 from util.errors import UserError
 
 MODELS = {"pix2pixHD": "models.pix2pixHD_model:Pix2PixHDModel", "parsing": "models.parsing_model:ParsingModel"}
+FLAGS = {"pix2pixHD": "models.pix2pixHD_flags", "parsing": "models.parsing_flags"}  # for --help without importing torch
 
 
 def model_class(name: str):
@@ -15,6 +16,14 @@ def model_class(name: str):
         raise UserError(f"--model {name}: there is no such model; choose from {', '.join(sorted(MODELS))}")
     module, attribute = MODELS[name].split(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def model_flags(name: str):
+    """What has modify_commandline_options and check_options of --model `name`: its module in FLAGS, else the model itself.
+
+    Raises UserError listing the known models.
+    """
+    return importlib.import_module(FLAGS[name]) if name in FLAGS else model_class(name)
 
 
 def create_model(opt):

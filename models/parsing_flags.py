@@ -7,7 +7,7 @@ from util.errors import UserError
 DEFAULTS = {"lr": 0.01, "label_nc": 19, "loadSize": 512, "batchSize": 4}
 
 
-def add_flags(parser, is_train: bool) -> None:
+def modify_commandline_options(parser, is_train: bool) -> None:
     """Defaults of its own for shared flags; for training those of the optimizer and of the augmentation."""
     known = parser.flags()
     parser.set_defaults(**{flag: value for flag, value in DEFAULTS.items() if flag in known and
@@ -35,7 +35,7 @@ def _training_flags(parser):
     group.add_argument("--turn", type=number(0, 180), default=10.0, help="pictures turn by up to this many degrees")
 
 
-def check(opt) -> None:
+def check_options(opt) -> None:
     """Combinations that cannot be meant. Raises UserError naming the flags and what conflicts."""
     if opt.label_nc < 2:
         raise UserError(f"--label_nc {opt.label_nc}: a parser tells two classes apart at least; a face has 19")

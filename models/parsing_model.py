@@ -38,15 +38,8 @@ class Context:
 class ParsingModel(BaseModel):
     """Network P (the parser), update P."""
 
-    @staticmethod
-    def modify_commandline_options(parser, is_train):
-        """See parsing_flags."""
-        flags.add_flags(parser, is_train)
-
-    @staticmethod
-    def check_options(opt):
-        """See parsing_flags."""
-        flags.check(opt)
+    modify_commandline_options = staticmethod(flags.modify_commandline_options)
+    check_options = staticmethod(flags.check_options)
 
     @staticmethod
     def needs(opt):

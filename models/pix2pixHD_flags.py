@@ -7,7 +7,7 @@ from models.styles import flags as style_flags
 from options.flags import number, whole
 
 
-def add_flags(parser, is_train: bool) -> None:
+def modify_commandline_options(parser, is_train: bool) -> None:
     """Add the flags of generator and encoder; for training those of discriminator and losses; else those of styles."""
     _generator_flags(parser)
     _feature_flags(parser)
@@ -85,7 +85,7 @@ def _loss_flags(parser):
     group.add_argument("--pool_size", type=whole(0), default=0, help="earlier pictures shown to the discriminator again")
 
 
-def check(opt) -> None:
+def check_options(opt) -> None:
     """Combinations that cannot be meant. Raises UserError naming the flags and what conflicts."""
     features = opt.instance_feat or opt.label_feat
     rules = [

@@ -50,15 +50,8 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
     loss_scale = {"D": 0.5}
     may_start_fresh = ("D", "E")
 
-    @staticmethod
-    def modify_commandline_options(parser, is_train):
-        """See pix2pixHD_flags."""
-        flags.add_flags(parser, is_train)
-
-    @staticmethod
-    def check_options(opt):
-        """See pix2pixHD_flags."""
-        flags.check(opt)
+    modify_commandline_options = staticmethod(flags.modify_commandline_options)
+    check_options = staticmethod(flags.check_options)
 
     @staticmethod
     def needs(opt):

@@ -12,7 +12,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from data.data_loader import collate, dataset_class
@@ -22,8 +21,10 @@ from models.styles.styles import RANDOM
 from options.test_options import TestOptions
 from util.checkpoint import is_there
 from util.errors import UserError, first_few
+from util.lazy import LazyModule
 from util.util import tensor2im
 
+torch = LazyModule("torch")
 _NOT_FLAGS = {"name", "checkpoints_dir"}
 
 

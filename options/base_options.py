@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+from data.base_dataset import refuse_unsuitable
+from data.data_loader import dataset_class
 from data.dataset_spec import DatasetSpec
 from data.label_maps import LabelMaps
+from models.models import MODELS, model_class, model_flags
 from options import saved
 from options.flags import INF, FlagParser, folder_name, number, resize_or_crop, whole, whole_or_inf
 from util import distributed
@@ -109,12 +112,10 @@ class BaseOptions:
         return parser.parse_known_args(argv)[0]
 
     def _full_parser(self, first, record) -> FlagParser:
-        from data.data_loader import dataset_class
-        from models.models import model_class
         description = (sys.modules["__main__"].__doc__ or "").strip() or None
         parser = self.initialize(FlagParser(description=description, epilog=_EPILOG))
         known = record.get("options", {})
-        for kind, lookup in (("model", model_class), ("dataset_mode", dataset_class)):
+        for kind, lookup in (("model", model_flags), ("dataset_mode", dataset_class)):
             name = getattr(first, kind)
             if name is None and kind in known:
                 name = saved.known_kind(known[kind], lookup, record["path"])
@@ -186,9 +187,6 @@ class BaseOptions:
         return default, "default"
 
     def _finish(self, parser, values, sources, spec, record, argv) -> Options:
-        from data.base_dataset import refuse_unsuitable
-        from data.data_loader import dataset_class
-        from models.models import model_class
         if values["fp16"] and sources["precision"] != "command line":
             values["precision"], sources["precision"] = "fp16", "--fp16"
         elif sources["fp16"] == "command line" and values["precision"] == "fp16" and sources["precision"] == "opt.json":
@@ -199,9 +197,9 @@ class BaseOptions:
             spec = spec.with_unlabelled(values["label_nc"])
         opt = Options(**values, isTrain=self.is_train, role=self.role, spec=spec, sources=sources, saved=record,
                       notes=(), command=shlex.join([Path(sys.argv[0]).name, *argv]))
-        model = model_class(opt.model)
-        model.check_options(opt)
-        opt = opt.replace(gpu_ids=self._devices(opt), needs=model.needs(opt))
+        model_flags(opt.model).check_options(opt)
+        opt = opt.replace(gpu_ids=self._devices(opt))
+        opt = opt.replace(needs=model_class(opt.model).needs(opt))  # not before, as models import torch
         refuse_unsuitable(opt.model, opt.dataset_mode, opt.needs, dataset_class(opt.dataset_mode).batch_keys)
         check_shared(opt)
         print(self.table(parser, opt))
@@ -254,7 +252,6 @@ def check_shared(opt) -> None:
 
 def _every_flag() -> dict[str, bool]:
     """{flag of any command and model: whether dataset.json may set it}: what trains may be unknown to a test."""
-    from models.models import MODELS
     from options.test_options import TestOptions
     from options.train_options import TrainOptions
     found: dict[str, bool] = {}

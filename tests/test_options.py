@@ -1,9 +1,13 @@
 """Flags: where a value comes from, what is refused, what is remembered."""
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from models.models import MODELS, model_class, model_flags
 from options import saved
 from options.base_options import SAMPLE_FACES, BaseOptions
 from options.flags import INF, FlagParser
@@ -441,6 +445,37 @@ def test_every_flag_is_read_somewhere(role):
 def test_help_says_what_applies():
     done = call("train", "--help")
     assert done.status == 0 and "--ngf" in done.out and "--serial_batches" in done.out and "--how_many" not in done.out
+
+
+def test_help_and_faults_of_flags_do_not_wait_for_torch(spot):
+    """Importing it takes seconds."""
+    experiment(spot, label_feat=True)
+    code = """if True:
+        import json, runpy, sys
+        for argv in json.loads(sys.argv[1]):
+            sys.argv = argv
+            try:
+                runpy.run_path(argv[0], run_name="__main__")
+            except SystemExit as end:
+                assert end.code == (0 if "--help" in argv else 2), argv
+            assert "torch" not in sys.modules, argv"""
+    wrong = [["--ngf", "x"], ["--nname"], ["--label_feat", "--instance_feat"], ["--model", "parsing", "--label_nc", "1"],
+             ["--model", "none"], ["--dataset_mode", "none"], ["--gpu_ids", "x"]]
+    commands = [[f"{name}.py", "--name", "x", *words] for words in wrong for name in ("train", "test")]
+    commands += [[f"{name}.py", "--help"] for name in ("train", "encode_features", "precompute_feature_maps", "test")]
+    commands += [["test.py", "--name", "faces", "--ngf", "3"], ["test.py", "--name", "faces", "--style", "hat"]]
+    commands = json.dumps([[str(ROOT / script), *words] for script, *words in commands])
+    done = subprocess.run([sys.executable, "-c", code, commands], cwd=spot, capture_output=True, text=True, check=False,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("error: ") == 2 * len(wrong) + 2
+
+
+def test_every_model_reads_its_flags_where_its_class_does():
+    for name in MODELS:
+        flags, model = model_flags(name), model_class(name)
+        assert model.modify_commandline_options is flags.modify_commandline_options
+        assert model.check_options is flags.check_options
 
 
 def test_flags_are_not_abbreviated(spot):

@@ -19,15 +19,15 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from util.errors import Diverged, UserError, first_few
+from util.lazy import LazyModule
 
 try:
     import fcntl
 except ImportError:  # no such locks on Windows
     fcntl = None
 
+torch = LazyModule("torch")
 STATE = "latest_state.pth"
 _SAVING, _COMMIT, _LOCK = ".saving", ".commit", ".lock"
 _TRIES = 100  # saves that come between the opening of two files, which takes microseconds, or writes into one being read

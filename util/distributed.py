@@ -13,10 +13,10 @@ import sys
 import time
 from datetime import timedelta
 
-import torch
-import torch.distributed as dist
-
 from util.errors import UserError, first_few
+from util.lazy import LazyModule
+
+torch, dist = LazyModule("torch"), LazyModule("torch.distributed")
 
 _PATIENCE = timedelta(days=7)  # for what waits on another's share of the pictures; one that dies is noticed at once
 _messages = None  # the group that exchanges flags and Python objects, on the CPU whatever the device

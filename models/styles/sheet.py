@@ -5,18 +5,18 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
-from torch.nn.functional import interpolate
 
 from data.data_loader import collate
 from models.styles.book import ClassStyles, StyleBook
 from models.styles.clusters import FeatureTable
 from util.html import HTML
+from util.lazy import LazyModule
 from util.progress import Progress
 from util.run_files import RunFiles
 from util.util import safe_stem, save_image, tensor2im, tensor2label
 
+torch = LazyModule("torch")
 _LARGEST = {"small": 256, "large": 128, "cuda": 512}  # longer side of the drawings, so that 200 take a minute or two
 _MANY_PARAMETERS = 20_000_000  # of a generator that is large for a CPU
 _AT_ONCE = 20 * 128 * 128  # pixels that are drawn together: the weights of a large generator are then read once for all
@@ -140,8 +140,8 @@ class _Sheet:
 
 def _resized(tensor, size):
     if tensor.dtype == torch.float32:
-        return interpolate(tensor, size, mode="area")
-    return interpolate(tensor.double(), size, mode="nearest").to(tensor.dtype)  # ids must not blend
+        return torch.nn.functional.interpolate(tensor, size, mode="area")
+    return torch.nn.functional.interpolate(tensor.double(), size, mode="nearest").to(tensor.dtype)  # ids must not blend
 
 
 def _window(mask: np.ndarray) -> tuple[slice, slice]:
