@@ -1,4 +1,8 @@
-"""Encode photos region by region, cluster what is found into styles, and draw a page of them."""
+"""Encode photos region by region, cluster what is found into styles, and draw a page of them.
+
+    python encode_features.py --name faceIm
+    python encode_features.py --name mine --dataroot datasets/mine --load_pretrain checkpoints/faceIm
+"""
 import startup  # noqa: F401 - before torch
 from data.data_loader import CreateDataLoader
 from data.grouping import grouped

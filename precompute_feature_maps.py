@@ -1,4 +1,8 @@
-"""Write each training photo's feature map as a picture, for --load_features at twice the size."""
+"""Write each training photo's feature map as a picture, for --load_features at twice the size.
+
+    python precompute_feature_maps.py --name faceIm
+    python precompute_feature_maps.py --name faceIm --phase test
+"""
 from pathlib import Path
 
 import startup  # noqa: F401 - before torch

@@ -1,4 +1,8 @@
-"""Draw photos from label maps, and write a page to look at them."""
+"""Draw photos from label maps, and write a page to look at them.
+
+    python test.py --name faceIm --use_encoded_image
+    python test.py --name faceIm --style hair=3 --how_many 200
+"""
 from pathlib import Path
 
 import startup  # noqa: F401 - before torch

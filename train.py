@@ -1,4 +1,8 @@
-"""Learn to draw photos from label maps."""
+"""Learn to draw photos from label maps.
+
+    python train.py --name faceIm --label_feat
+    python train.py --name faceIm --continue_train --niter 150
+"""
 import shlex
 import sys
 import time

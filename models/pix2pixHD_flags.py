@@ -11,7 +11,7 @@ def modify_commandline_options(parser, is_train: bool) -> None:
     """Add the flags of generator and encoder; for training those of discriminator and losses; else those of styles."""
     _generator_flags(parser)
     _feature_flags(parser)
-    _stage_flags(parser)
+    _stage_flags(parser, is_train)
     if is_train:
         _discriminator_flags(parser)
         _loss_flags(parser)
@@ -47,15 +47,16 @@ def _feature_flags(parser):
                        "photo into the encoder's output, and from there into the picture")
 
 
-def _stage_flags(parser):
+def _stage_flags(parser, is_train):
     group = parser.add_argument_group("stages")
-    group.add_argument("--niter_fix_global", type=whole(0), default=0, from_dataset=True, help="with --netG local: epochs in "
-                       "which only the outermost enhancer learns")
+    group.add_argument("--niter_fix_global", type=whole(0), default=0, from_dataset=True, without_effect=not is_train,
+                       help="with --netG local: epochs in which only the outermost enhancer learns")
     group.add_argument("--load_features", action="store_true", help="read features from <phase>_feat, which "
                        "precompute_feature_maps.py wrote")
-    group.add_argument("--n_clusters", type=whole(1), default=10, from_dataset=True, help="styles a class that "
-                       "encode_features.py finds")
-    group.add_argument("--no_style_sheet", action="store_true", help="encode_features.py draws no page of the styles")
+    group.add_argument("--n_clusters", type=whole(1), default=10, from_dataset=True, without_effect=not is_train,
+                       help="styles a class that encode_features.py finds")
+    if is_train:
+        group.add_argument("--no_style_sheet", action="store_true", help="encode_features.py draws no page of the styles")
 
 
 def _discriminator_flags(parser):

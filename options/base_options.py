@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from data.base_dataset import refuse_unsuitable
-from data.data_loader import dataset_class
+from data.data_loader import DATASETS, dataset_class
 from data.dataset_spec import DatasetSpec
 from data.label_maps import LabelMaps
 from models.models import MODELS, model_class, model_flags
@@ -19,8 +19,6 @@ from util.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1]
 SAMPLE_FACES = PROJECT / "datasets" / "sample_faces"
-_EPILOG = ("A switch that the experiment's opt.json or the data's dataset.json turned on is turned off by --no- and its name: "
-           "--no-label_feat.")
 _UNSET = object()
 
 
@@ -69,9 +67,9 @@ class BaseOptions:
 
     def initialize(self, parser: FlagParser) -> FlagParser:
         """Add the flags that every script has."""
-        _experiment_flags(parser)
+        _experiment_flags(parser, self.is_train)
         _size_flags(parser)
-        _input_flags(parser)
+        _input_flags(parser, self.is_train)
         return parser
 
     def parse(self, argv: list[str] | None = None, save: bool = True) -> Options:
@@ -113,7 +111,7 @@ class BaseOptions:
 
     def _full_parser(self, first, record) -> FlagParser:
         description = (sys.modules["__main__"].__doc__ or "").strip() or None
-        parser = self.initialize(FlagParser(description=description, epilog=_EPILOG))
+        parser = self.initialize(FlagParser(description=description))
         known = record.get("options", {})
         for kind, lookup in (("model", model_flags), ("dataset_mode", dataset_class)):
             name = getattr(first, kind)
@@ -280,26 +278,25 @@ def _short(path: Path) -> str:
         return str(path)
 
 
-def _experiment_flags(parser):
+def _experiment_flags(parser, is_train):
     group = parser.add_argument_group("experiment")
     group.add_argument("--name", type=folder_name, default="label2city", help="the experiment: results and weights go "
                        "to its folder in --checkpoints_dir")
     group.add_argument("--gpu_ids", default="0", help="devices, such as 0 or 0,1,2; mps for Apple's GPU; -1 for the CPU")
     group.add_argument("--checkpoints_dir", default="./checkpoints", help="where experiments are kept")
-    group.add_argument("--model", default="pix2pixHD", architecture=True, help="which model: one of models.models.MODELS")
+    group.add_argument("--model", default="pix2pixHD", architecture=True, help=f"which model: {', '.join(MODELS)}")
     group.add_argument("--norm", choices=("instance", "batch"), default="instance", architecture=True, from_dataset=True,
                        help="normalisation layers")
     group.add_argument("--use_dropout", action="store_true", architecture=True, from_dataset=True, help="dropout in the "
                        "generator's residual blocks")
-    group.add_argument("--data_type", type=whole(), choices=(8, 16, 32), default=32, help="bits of the weights at "
-                       "test: 16 half precision, 8 weights rounded to 8 bits a channel")
+    group.add_argument("--data_type", type=whole(), choices=(8, 16, 32), default=32, without_effect=is_train, help="bits of "
+                       "the weights: 16 half precision, 8 weights rounded to 8 bits a channel")
     group.add_argument("--verbose", action="store_true", help="show every option, the networks, and tracebacks")
     group.add_argument("--fp16", action="store_true", inherited=True, help="mixed precision: short for --precision fp16")
     group.add_argument("--precision", choices=PRECISIONS, default="fp32", inherited=True, help="what the networks compute in")
     group.add_argument("--compile", action="store_true", help="compile the networks at their first step or picture: a minute "
                        "of waiting, then faster (not a training in float32 on a CPU)")
-    group.add_argument("--local_rank", type=whole(), default=0, help="set by distributed launchers; read from the "
-                       "environment where they set it there")
+    group.add_argument("--local_rank", type=whole(), default=0, without_effect=True)  # launchers set it in the environment
     group.add_argument("--seed", type=whole(0, 2**31 - 1), default=0, help="order, augmentation, initial weights and "
                        "sampled styles follow from it")
 
@@ -322,18 +319,21 @@ def _size_flags(parser):
     group.add_argument("--display_winsize", type=whole(16, 10000), default=512, help="width of pictures on the pages")
 
 
-def _input_flags(parser):
+def _input_flags(parser, is_train):
     group = parser.add_argument_group("data")
     group.add_argument("--dataroot", default="./datasets/cityscapes/", inherited=True, help="folder with <phase>_label, "
                        "<phase>_img and, where there are any, <phase>_inst")
-    group.add_argument("--dataset_mode", default="aligned", inherited=True, help="which data set: one of "
-                       "data.data_loader.DATASETS")
+    group.add_argument("--dataset_mode", default="aligned", inherited=True, help="which data set: "
+                       f"{', '.join(DATASETS)}")
     group.add_argument("--resize_or_crop", type=resize_or_crop, default="scale_width", inherited=True, from_dataset=True,
                        help="preprocessing: resize_and_crop, resize, crop, scale_width, scale_width_and_crop, pad or none")
-    group.add_argument("--serial_batches", action="store_true", from_dataset=True, help="take pictures in order, not shuffled")
-    group.add_argument("--no_flip", action="store_true", from_dataset=True, help="do not mirror half of the training pictures")
+    group.add_argument("--serial_batches", action="store_true", from_dataset=True, without_effect=not is_train,
+                       help="take pictures in order, not shuffled")
+    group.add_argument("--no_flip", action="store_true", from_dataset=True, without_effect=not is_train, help="do not mirror "
+                       "half of the training pictures")
     group.add_argument("--nThreads", type=whole(0, 512), default=2, help="processes that load data; 0: this one")
-    group.add_argument("--tf_log", action="store_true", help="write TensorBoard logs (needs tensorboard)")
+    group.add_argument("--tf_log", action="store_true", without_effect=not is_train, help="write TensorBoard logs (needs "
+                       "tensorboard)")
 
 
 __all__ = ["BaseOptions", "Options", "number", "whole"]

@@ -9,7 +9,7 @@ import re
 from util.errors import UserError
 
 INF = float("inf")
-_KINDS = ("architecture", "inherited", "from_dataset")
+_KINDS = ("architecture", "inherited", "from_dataset", "without_effect")
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -23,7 +23,8 @@ class FlagParser(argparse.ArgumentParser):
     architecture: its value is fixed by the weights; a later command may not contradict it.
     inherited: test and encode take it over from the experiment when left out. A resume takes over every flag.
     from_dataset: dataset.json may set it; so never what names a path, a file, a device or an experiment.
-    A flag that says nothing is none of these. The three are attributes too, as sets of destinations.
+    without_effect: accepted because the commands of pix2pixHD's users hold it; --help names it in its last line only.
+    A flag that says nothing is none of these. The four are attributes too, as sets of destinations.
 
     Every switch NAME is turned off with --no-NAME, whatever turned it on; of several the last holds.
     """
@@ -32,20 +33,23 @@ class FlagParser(argparse.ArgumentParser):
         self.architecture: set[str] = set()
         self.inherited: set[str] = set()
         self.from_dataset: set[str] = set()
-        super().__init__(allow_abbrev=False, formatter_class=_Help, **kwargs)
+        self.without_effect: set[str] = set()
+        super().__init__(allow_abbrev=False, formatter_class=_Help, usage="%(prog)s [flags]", **kwargs)
 
     def add_argument_group(self, *args, **kwargs):
-        """A group; architecture, inherited and from_dataset hold for each of its flags that does not say otherwise."""
+        """As argparse's; architecture and so on hold for each of its flags that does not say otherwise."""
         group = _Group(self, *args, **kwargs)
         self._action_groups.append(group)
         return group
 
     def add_argument(self, *args, **kwargs):
-        """As argparse's, with architecture, inherited and from_dataset."""
+        """As argparse's, with architecture, inherited, from_dataset and without_effect."""
         return self._declared(super().add_argument, args, kwargs)
 
     def _declared(self, add, args, kwargs) -> argparse.Action:
         kinds = [kind for kind in _KINDS if kwargs.pop(kind, False)]
+        if "without_effect" in kinds:
+            kwargs["help"] = argparse.SUPPRESS
         action = add(*args, **kwargs)
         for kind in kinds:
             getattr(self, kind).add(action.dest)
@@ -57,6 +61,14 @@ class FlagParser(argparse.ArgumentParser):
             if isinstance(action, argparse._StoreTrueAction):
                 self._option_string_actions.setdefault(f"--no-{dest}", argparse._StoreFalseAction([f"--no-{dest}"], dest))
         return super().parse_known_args(args, namespace)
+
+    def format_help(self):
+        """As argparse's; last, what is true of many flags."""
+        self.epilog = ("A switch that the experiment's opt.json or the data's dataset.json turned on is turned off by --no- "
+                       "and its name: --no-label_feat.")
+        if self.without_effect:
+            self.epilog += f"\n\nAccepted without effect: {', '.join(f'--{dest}' for dest in sorted(self.without_effect))}"
+        return super().format_help()
 
     def error(self, message):
         raise UserError(f"{message} (--help lists every flag)")
@@ -97,13 +109,22 @@ class _Group(argparse._ArgumentGroup):
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    def __init__(self, prog):
-        super().__init__(prog, max_help_position=30, width=118)
+    """As wide as the terminal. Of descriptions, indented paragraphs stay as they are: examples."""
+
+    def __init__(self, prog, **kwargs):
+        super().__init__(prog, max_help_position=30, **kwargs)
 
     def _get_help_string(self, action):
         if action.default in (None, "", argparse.SUPPRESS) or action.nargs == 0:
             return action.help
         return super()._get_help_string(action)
+
+    def _get_default_metavar_for_optional(self, action):
+        return "N" if isinstance(action.default, (int, float)) else super()._get_default_metavar_for_optional(action)
+
+    def _fill_text(self, text, width, indent):
+        return "\n\n".join(part if part.startswith("    ") else super(_Help, self)._fill_text(part, width, indent)
+                           for part in text.split("\n\n"))
 
 
 def whole(low: int = 0, high: int | None = None):

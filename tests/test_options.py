@@ -1,19 +1,22 @@
 """Flags: where a value comes from, what is refused, what is remembered."""
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from data.data_loader import DATASETS
 from models.models import MODELS, model_class, model_flags
 from options import saved
 from options.base_options import SAMPLE_FACES, BaseOptions
 from options.flags import INF, FlagParser
 from options.test_options import TestOptions
 from options.train_options import TrainOptions
-from tests.conftest import GOLDEN, ROOT, call, options
+from tests.conftest import GOLDEN, ROOT, call, load_script, options
 from util.errors import UserError
 
 FLAGS = GOLDEN.parent / "acceptance" / "flags.json"
@@ -418,8 +421,8 @@ def test_every_number_refuses_what_is_none(role, spot):
 @pytest.mark.parametrize("role", ["train", "test"])
 def test_every_flag_says_what_it_does(role):
     for dest, action in parsers(role).flags().items():
-        assert action.help and len(action.help) > 10, dest
         assert action.option_strings == [f"--{dest}"]
+        assert dest in parsers(role).without_effect or action.help and len(action.help) > 10, dest
 
 
 @pytest.mark.skipif(not FLAGS.is_file(), reason="the reference's table is not here")
@@ -444,7 +447,34 @@ def test_every_flag_is_read_somewhere(role):
 
 def test_help_says_what_applies():
     done = call("train", "--help")
-    assert done.status == 0 and "--ngf" in done.out and "--serial_batches" in done.out and "--how_many" not in done.out
+    assert done.status == 0 and "  --ngf" in done.out and "  --serial_batches" in done.out and "--how_many" not in done.out
+    assert all(name in done.out for name in (*MODELS, *DATASETS))
+    listed, last = call("test", "--help").out.split("Accepted without effect:")
+    training = {"--serial_batches", "--no_flip", "--tf_log", "--n_clusters", "--niter_fix_global"}
+    assert training <= set(last.replace(",", "").split()) and not training & set(listed.split())
+    assert "--no_style_sheet" not in listed + last
+
+
+def test_help_is_as_wide_as_the_terminal(monkeypatch):
+    for width in (60, 150):
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert width - 30 < max(map(len, call("test", "--help").out.splitlines())) <= width
+
+
+@pytest.mark.parametrize("name, role", [("train", "train"), ("encode_features", "encode"),
+                                        ("precompute_feature_maps", "encode"), ("test", "test")])
+def test_help_gives_two_examples_that_are_sound(name, role, spot, monkeypatch):
+    experiment(spot, "faceIm", label_feat=True)
+    (spot / "datasets" / "mine").mkdir(parents=True)
+    text = load_script(name).__doc__
+    examples = re.findall(rf"^    python {name}\.py .+$", text, re.M)
+    assert len(examples) == 2
+    for line in examples:
+        assert options(shlex.split(line)[2:], role).label_feat
+    monkeypatch.setattr("__main__.__doc__", text)
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = call(name, "--help").out
+    assert all(line in shown for line in examples), "as they are, whatever the width"
 
 
 def test_help_and_faults_of_flags_do_not_wait_for_torch(spot):
