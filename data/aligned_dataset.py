@@ -11,7 +11,9 @@ from data.image_files import image_size, list_images, read_image, read_label, re
 from data.pairing import near_misses, pair
 from data.transforms import Augmentation, Draw, Fitted, Preprocess
 from util.errors import UserError, first_few
+from util.lazy import LazyModule
 
+torch = LazyModule("torch")
 CHECKED_HEADERS, CHECKED_LABELS = 2000, 200  # what is looked at before the start; the rest when it is its turn
 
 

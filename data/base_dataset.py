@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+
 from util.errors import UserError, first_few
 
 
@@ -37,7 +38,7 @@ class BaseDataset(ABC):
 
     batch_keys: ClassVar[dict[str, str]] = {}  # {key: its shape, dtype and range}
 
-    @staticmethod
+    @staticmethod  # noqa: B027 - may be left out
     def modify_commandline_options(parser, is_train: bool) -> None:
         """Add the data set's own flags, in a group of their own."""
 
@@ -62,7 +63,7 @@ class BaseDataset(ABC):
         random: the only source of chance; it follows from (seed, epoch, index).
         """
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027 - may be left out
         """Look at files before the start. Raises UserError listing those at fault (see `refuse_faults`)."""
 
     @classmethod

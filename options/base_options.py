@@ -118,11 +118,11 @@ class BaseOptions:
             if name is None and kind in known:
                 name = saved.known_kind(known[kind], lookup, record["path"])
             name = name or parser.get_default(kind)
-            kind_class = lookup(name)
-            kind_class.modify_commandline_options(parser, self.is_train)
+            flags = lookup(name)
+            flags.modify_commandline_options(parser, self.is_train)
             parser.set_defaults(**{kind: name})
             if kind == "model":
-                parser.set_defaults(dataset_mode=kind_class.dataset_mode)
+                parser.set_defaults(dataset_mode=getattr(flags, "dataset_mode", parser.get_default("dataset_mode")))
         return parser
 
     def _merge(self, parser, explicit, first, record):

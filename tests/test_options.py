@@ -501,11 +501,12 @@ def test_help_and_faults_of_flags_do_not_wait_for_torch(spot):
     assert done.stderr.count("error: ") == 2 * len(wrong) + 2
 
 
-def test_every_model_reads_its_flags_where_its_class_does():
+def test_every_model_reads_its_flags_where_its_class_does(spot):
     for name in MODELS:
         flags, model = model_flags(name), model_class(name)
         assert model.modify_commandline_options is flags.modify_commandline_options
         assert model.check_options is flags.check_options
+        assert options(["--name", "x", "--model", name, "--dataroot", "data"]).dataset_mode == model.dataset_mode
 
 
 def test_flags_are_not_abbreviated(spot):
