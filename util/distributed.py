@@ -153,12 +153,11 @@ def found_by_main(find):
     return state and {key: torch.zeros(shape, dtype=dtype) for key, (shape, dtype) in state.items()}, reason
 
 
-@torch.no_grad()
 def take_weights_of_main(module: torch.nn.Module) -> None:
     """Give all processes the first one's parameters and buffers. Raises UserError where their networks differ."""
     if not dist.is_initialized():
         return
-    tensors = {name: value for found in (module.named_parameters(), module.named_buffers()) for name, value in found}
+    tensors = {name: value.detach() for found in (module.named_parameters(), module.named_buffers()) for name, value in found}
     require_same(lambda: {f"the shape of {name}": (tuple(value.shape), value.dtype) for name, value in tensors.items()})
     for value in tensors.values():
         plain = value.contiguous()
