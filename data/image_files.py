@@ -43,10 +43,8 @@ def list_images(folder) -> dict[str, Path]:
     accent is written) only.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder")
     found: dict[str, Path] = {}
-    for name in sorted(_walk(folder)):
+    for name in image_names(folder):
         key = composed(os.path.splitext(name)[0])
         if key in found:
             raise UserError(f"{folder / name} and {found[key]} are both '{key}'; keep one of them")
@@ -54,8 +52,14 @@ def list_images(folder) -> dict[str, Path]:
     return found
 
 
+def image_names(folder) -> list[str]:
+    """The relative paths, with '/', of the pictures that `list_images` lists, and of those that only differ in extension."""
+    if not Path(folder).is_dir():
+        raise UserError(f"{folder}: there is no such folder")
+    return sorted(_walk(Path(folder)))
+
+
 def _walk(folder: Path):
-    """Relative names of the pictures below `folder`."""
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)

@@ -28,11 +28,12 @@ def check_limit(limit: int | None) -> None:
         raise UserError(f"--limit {limit}: give a number of pictures from 1 up")
 
 
-def start_root(out, spec: DatasetSpec, settings: dict) -> Path:
+def start_root(out, spec: DatasetSpec, settings: dict, earlier: dict | None = None) -> Path:
     """Make a data root, or continue one that the same command began.
 
     settings: what a second run must share with the first ({'program': ..., 'size': ...}); kept in dataset.json as
-    'prepared'. Raises UserError where `out` was made with others, or holds somebody else's dataset.json.
+    'prepared'. earlier: settings that roots made before there were such do not state, and what they were made with.
+    Raises UserError where `out` was made with others, or holds somebody else's dataset.json.
     """
     out = Path(out)
     try:
@@ -40,13 +41,13 @@ def start_root(out, spec: DatasetSpec, settings: dict) -> Path:
     except OSError as error:
         raise UserError(f"--out {out}: cannot be made ({error.strerror})") from error
     if (out / FILE_NAME).is_file():
-        _refuse_other(out, spec, settings)
+        _refuse_other(out, spec, settings, earlier or {})
     else:
         write_json(out / FILE_NAME, {**spec.as_dict(), "prepared": settings})
     return out
 
 
-def _refuse_other(out: Path, spec: DatasetSpec, settings: dict) -> None:
+def _refuse_other(out: Path, spec: DatasetSpec, settings: dict, earlier: dict) -> None:
     raw = read_json(out / FILE_NAME)
     before = raw.get("prepared") if isinstance(raw, dict) else None
     if not isinstance(before, dict):
@@ -55,6 +56,7 @@ def _refuse_other(out: Path, spec: DatasetSpec, settings: dict) -> None:
     if scheme != spec.scheme:
         raise UserError(f"--out {out}: is numbered '{scheme or 'otherwise'}', not '{spec.scheme or 'otherwise'}'; pass "
                         f"--scheme {scheme or 'of that folder'} or choose another folder")
+    before = {**earlier, **before}
     for key in {**before, **settings}:
         if before.get(key) != settings.get(key):
             raise UserError(f"--out {out}: was made with {key} {before.get(key)}, not {settings.get(key)}; continue "

@@ -1,15 +1,13 @@
-"""Where a face is in a photo, and the photo turned, scaled and cut so that every face lies alike."""
+"""A photo turned, scaled and cut so that every face lies alike, and tables of the points that say where one is."""
 from __future__ import annotations
 
-import functools
-import os
+import csv
+import re
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
 
-from data.image_files import read_image
-from data.pairing import composed
+from data.pairing import IMAGE_EXTENSIONS, composed, strip_extension
 from datasets._tables import read_lines
 from util.errors import UserError
 from util.files import unescaped
@@ -17,10 +15,6 @@ from util.files import unescaped
 # Left eye, right eye, tip of the nose, left and right corner of the mouth, left and right as one sees them.
 # As they lie in CelebAMask-HQ's pictures, in shares of the side (measured on its samples):
 TEMPLATE = np.array([(0.376, 0.478), (0.624, 0.478), (0.5, 0.62), (0.392, 0.738), (0.606, 0.738)])
-# ... and in the square that OpenCV's face cascade draws around a face:
-IN_BOX = np.array([(0.308, 0.392), (0.694, 0.392), (0.5, 0.615), (0.332, 0.803), (0.668, 0.803)])
-_SEARCHED = 640  # pixels of the longer side that faces are searched at
-_SMALLEST = 0.08  # of the shorter side: smaller squares are no portraits
 
 
 def similarity(points, target) -> np.ndarray:
@@ -37,116 +31,81 @@ def similarity(points, target) -> np.ndarray:
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
-def align(photo: np.ndarray, points, size: int) -> np.ndarray:
-    """(H, W, 3) uint8 and five landmarks (5, 2) in its pixels -> (size, size, 3) with the face at TEMPLATE.
+def align(photo: np.ndarray, points, size: int, target=TEMPLATE, border: int = cv2.BORDER_REFLECT) -> np.ndarray:
+    """(H, W, 3) or (H, W) uint8 and five landmarks (5, 2) in its pixels -> (size, size[, 3]) with those at `target`.
 
-    What lies beyond the photo's border is mirrored into the picture.
+    border: what lies beyond the photo's border; its mirror image unless another of OpenCV's is given.
     """
     points = np.asarray(points, float)
-    scale = np.hypot(*similarity(points + 0.5, TEMPLATE * size)[:, 0])
+    scale = np.hypot(*similarity(points + 0.5, target * size)[:, 0])
     if scale < 0.5:  # cubic interpolation alone would leave out pixels
         height, width = photo.shape[:2]
         smaller = max(1, round(width * scale)), max(1, round(height * scale))
         points = (points + 0.5) * (smaller[0] / width, smaller[1] / height) - 0.5
         photo = cv2.resize(photo, smaller, interpolation=cv2.INTER_AREA)
-    matrix = similarity(points, TEMPLATE * size - 0.5)  # pixel i has its centre at i
-    return cv2.warpAffine(photo, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    matrix = similarity(points, target * size - 0.5)  # pixel i has its centre at i
+    return cv2.warpAffine(photo, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=border)
 
 
-def find_landmarks(photo: np.ndarray) -> tuple[np.ndarray | None, str]:
-    """Five landmarks of the largest face in (H, W, 3) uint8 -> ((5, 2) in its pixels, how they were found).
+def mirrored_share(shape, points, samples: int = 64) -> float:
+    """The share of `align`'s square, 0 to 1, that lies beyond the border of a photo of `shape` (H, W, ...)."""
+    to_photo = cv2.invertAffineTransform(similarity(np.asarray(points, float) + 0.5, TEMPLATE))
+    down, across = (np.indices((samples, samples)).reshape(2, -1) + 0.5) / samples
+    x, y = to_photo @ (across, down, np.ones_like(down))
+    return float(np.mean((x < 0) | (y < 0) | (x > shape[1]) | (y > shape[0])))
 
-    'eyes': from both eyes. 'box': from the face's square, where the eyes were not sure. (None, 'none') without a face.
-    Raises UserError where OpenCV brings no cascades.
+
+class Landmarks:
+    """Five points a photo, by the photo's name: its path in its folder or that path's last part, with extension or without.
+
+    rows: {name: (5, 2)}, in the photo's pixels, in the order of TEMPLATE.
     """
-    scale = min(1.0, _SEARCHED / max(photo.shape[:2]))
-    small = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else photo
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    side = max(24, int(min(grey.shape) * _SMALLEST))
-    faces = _cascade("haarcascade_frontalface_alt2").detectMultiScale(grey, 1.1, 4, minSize=(side, side))
-    if len(faces) == 0:
-        return None, "none"
-    x, y, w, h = max((tuple(map(int, face)) for face in faces), key=lambda face: face[2])
-    eyes = _eyes(grey[y:y + int(0.6 * h), x:x + w], w)
-    if eyes is None:
-        return (np.array([x, y]) + IN_BOX * (w, h)) / scale, "box"
-    matrix = similarity(TEMPLATE[:2], eyes + (x, y))
-    return (TEMPLATE @ matrix[:, :2].T + matrix[:, 2]) / scale, "eyes"
+
+    def __init__(self, rows: dict[str, np.ndarray]):
+        self.rows, self._by_stem = rows, {}
+        for name, points in rows.items():
+            stem = strip_extension(name)
+            self._by_stem[stem] = None if stem in self._by_stem else points  # of two, neither is meant more than the other
+
+    def of(self, photo: str) -> np.ndarray | None:
+        """The points of a photo, by the row of exactly its name, else by the only one that differs in the extension."""
+        names = composed(photo), composed(photo).rpartition("/")[2]
+        found = (*(self.rows.get(name) for name in names), *(self._by_stem.get(strip_extension(name)) for name in names))
+        return next((points for points in found if points is not None), None)
 
 
-def _eyes(grey: np.ndarray, width: int) -> np.ndarray | None:
-    """(2, 2) centres of the left and right eye in the upper part of a face `width` pixels wide; None if not sure."""
-    for name in ("haarcascade_eye_tree_eyeglasses", "haarcascade_eye"):
-        found = _cascade(name).detectMultiScale(grey, 1.1, 4, minSize=(width // 8, width // 8))
-        centres = np.array([(x + w / 2, y + h / 2) for x, y, w, h in found]).reshape(-1, 2)
-        # nearest to where eyes are in such a square, one in each half
-        pair = [min(half.tolist(), key=lambda c, at=at: np.hypot(*(np.array(c) - IN_BOX[at] * width)), default=None)
-                for at, half in ((0, centres[centres[:, 0] < width / 2]), (1, centres[centres[:, 0] >= width / 2]))]
-        if None in pair:
-            continue
-        across, down = np.subtract(pair[1], pair[0])
-        if 0.25 * width < across < 0.55 * width and abs(down) < 0.5 * across:
-            return np.array(pair)
-    return None
-
-
-@functools.lru_cache(maxsize=8)
-def _cascade(name: str):
-    """One of OpenCV's bundled detectors."""
-    path = os.path.join(getattr(getattr(cv2, "data", None), "haarcascades", ""), f"{name}.xml")
-    if not hasattr(cv2, "CascadeClassifier") or not os.path.isfile(path):
-        raise UserError(f"--align: OpenCV {cv2.__version__} brings no face detector ({name}.xml is only in versions before "
-                        "5); pip install 'opencv-python-headless<5', or give the points with --landmarks FILE")
-    return cv2.CascadeClassifier(path)
-
-
-def check_detector() -> None:
-    """Raise UserError where faces cannot be searched for, before hours of work begin."""
-    _cascade("haarcascade_frontalface_alt2")
-
-
-def read_landmarks(path) -> dict[str, np.ndarray]:
-    """{name without extension: (5, 2)} from rows of a name and, last, ten numbers.
+def read_landmarks(path) -> Landmarks:
+    """Landmarks from rows of a name and, last, ten numbers, set apart by commas or spaces.
 
     Takes CelebA's list_landmarks_align_celeba.txt, its comma-separated mirrors, and prepare_celeba's landmarks.csv;
     lines before the first row may hold a count and column names. Raises UserError naming the file and line.
     """
-    table: dict[str, np.ndarray] = {}
+    rows: dict[str, np.ndarray] = {}
     for number, line in enumerate(read_lines(path), 1):
-        words = line.replace(",", " ").split()
+        name, words = _name_and_numbers(line)
         try:
-            if len(words) < 11:
-                raise ValueError
-            points = np.array([float(word) for word in words[-10:]]).reshape(5, 2)
-            if not np.isfinite(points).all():
+            points = np.array([float(word) for word in words]).reshape(5, 2)
+            if not name or not np.isfinite(points).all():
                 raise ValueError
         except ValueError:
-            if table or number > 2:
+            if rows or number > 2:
                 raise UserError(f"{path}: line {number} is '{line[:60]}', not a name and ten numbers (x and y of left eye, "
                                 "right eye, nose, left and right corner of the mouth)") from None
             continue
-        table[composed(unescaped(os.path.splitext(words[0])[0]))] = points
-    if not table:
+        if name in rows:
+            raise UserError(f"{path}: names {name} twice; keep one of its rows")
+        rows[name] = points
+    if not rows:
         raise UserError(f"{path}: holds no row of a name and ten numbers")
-    return table
+    return Landmarks(rows)
 
 
-def read_portrait(task, size: int, aligned: bool) -> tuple[np.ndarray | None, str]:
-    """Read a photo as a square. task: (anything, path, given landmarks or None).
-
-    -> ((size, size, 3) uint8, or None where `aligned` is asked and no face was found; how: 'middle' for the middle
-    square, 'given' landmarks, 'eyes', 'box' or 'none'). Raises UserError naming the file.
-    """
-    _, path, points = task
-    photo = read_image(path)
-    if not aligned:
-        return np.asarray(ImageOps.fit(photo, (size, size), Image.Resampling.BICUBIC)), "middle"
-    pixels, how = np.asarray(photo), "given"
-    if points is None:
-        points, how = find_landmarks(pixels)
-    if points is None:
-        return None, how
-    try:
-        return align(pixels, points, size), how
-    except ValueError as error:
-        raise UserError(f"{path}: {error}; mend its row in --landmarks") from None
+def _name_and_numbers(line: str) -> tuple[str, list[str]]:
+    """A row's name, which may hold spaces, and its last ten words; what stands between, such as a split, is left out."""
+    if "," in line:
+        name, *words = next(csv.reader([line]))
+    else:
+        text, *words = line.rsplit(None, 10)
+        whole = re.match(rf".*?({'|'.join(map(re.escape, IMAGE_EXTENSIONS))})(?=\s|$)", text, re.IGNORECASE)
+        name = whole[0] if whole else text
+    return composed(unescaped(name.strip())), words[-10:]

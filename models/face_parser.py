@@ -4,6 +4,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -15,6 +16,7 @@ from util.checkpoint import STATE, is_there, read_tensors
 from util.device import autocast, available_gpu_ids, device_of, device_type, parse_gpu_ids, usable_precision
 from util.errors import UserError
 from util.files import read_json
+from util.metrics.segmentation import confusion, kappa
 
 PUBLISHED = ("published are 79999_iter.pth of https://github.com/zllrunning/face-parsing.PyTorch (its README links the "
              "file and its terms hold; CelebAMask-HQ, on which they were trained, is for non-commercial research); your own "
@@ -54,22 +56,45 @@ class FaceParser:
 
     @torch.no_grad()
     def __call__(self, photos: torch.Tensor, smooth: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, 3, H, W) uint8 -> label maps (N, H, W) uint8 (int32 from 256 classes up), and float32 (N, H, W), the
-        probability of the class that was chosen.
+        """(N, 3, H, W) uint8 -> label maps (N, H, W) uint8 (int32 from 256 classes up), and float32 (N,), how well each
+        agrees with the map of the photo's mirror image, see `_agreement`.
 
         The network sees the photos with the side it was trained at. smooth: deviation in pixels of a Gaussian over
         the probabilities, which takes specks and ragged borders away; 0: none.
         """
         photos = photos.to(self.device).float() / 127.5 - 1
+        label = self._parse(photos, smooth)
+        return label, self._agreement(photos, label, smooth)
+
+    def _parse(self, photos: torch.Tensor, smooth: float) -> torch.Tensor:
+        """(N, 3, H, W) in [-1, 1] -> (N, H, W) ids, on the CPU."""
         size = photos.shape[2:]
         scaled = _resized(photos, tuple(max(1, round(side * self.size / min(size))) for side in size))
         with autocast(self.device, self.precision):
             scores = self.net(imagenet_colors(scaled), auxiliary=False)[0]
         if scores.shape[2:] != size:
             scores = F.interpolate(scores, size, mode="bilinear", align_corners=False)
-        chances = _blurred(scores.softmax(1), smooth) if smooth > 0 else scores.softmax(1)
-        confidence, label = chances.max(1)
-        return label.to(torch.uint8 if scores.shape[1] <= 256 else torch.int32).cpu(), confidence.cpu()
+        if smooth > 0:
+            scores = _blurred(scores.softmax(1), smooth)
+        return scores.argmax(1).to(torch.uint8 if scores.shape[1] <= 256 else torch.int32).cpu()
+
+    def _agreement(self, photos: torch.Tensor, label: torch.Tensor, smooth: float) -> torch.Tensor:
+        """Cohen's kappa between the label maps and those of the photos shifted by a twentieth and mirrored.
+
+        A network's own probabilities say little about whether it is right: after an epoch of training they may be 0.9
+        for classes that are wrong. One that knows what it sees says the same of a photo and of its mirror image. Where
+        nothing says which classes are left and right, the photos are shifted only.
+        """
+        pairs, (height, width) = self.spec.flip_pairs, label.shape[1:]
+        shift = round(min(height, width) / 20) | 1  # odd, as strides of two make networks blind to even ones
+        moved = F.pad(photos, (shift, 0, shift, 0), mode="reflect")[:, :, :height, :width]
+        again = self._parse(moved.flip(3), smooth).flip(2) if pairs else self._parse(moved, smooth)
+        classes = 1 + max(int(label.max()), int(again.max()), *(i for pair in pairs for i in pair))
+        partner = np.arange(classes)
+        for left, right in pairs:
+            partner[[left, right]] = right, left
+        again, first = partner[again[:, shift:, shift:].numpy()], label[:, :height - shift, :width - shift].numpy()
+        return torch.tensor([kappa(confusion(*maps, classes)) for maps in zip(again, first)])
 
 
 def trained_spec(folder) -> DatasetSpec:

@@ -1,4 +1,4 @@
-"""How well a parsed label map agrees with the true one: IoU of each class, and the share of pixels that are right."""
+"""How well two label maps agree, such as a parsed and the true one: IoU of each class, share of equal pixels, kappa."""
 from __future__ import annotations
 
 import json
@@ -27,6 +27,17 @@ def ious(counts) -> np.ndarray:
     hit = np.diag(counts).astype(np.float64)
     union = counts.sum(0) + counts.sum(1) - hit
     return np.divide(hit, union, out=np.full(len(counts), np.nan), where=union > 0)
+
+
+def kappa(counts) -> float:
+    """Cohen's kappa (1960) from `confusion`: how much more of two maps is equal than chance makes equal.
+
+    1 for equal maps, about 0 for maps that have nothing to do with each other; 0 too where each is all of one class, in
+    which there is nothing to agree on.
+    """
+    shares = counts / max(1, counts.sum())
+    chance = float(shares.sum(0) @ shares.sum(1))
+    return 0.0 if chance > 1 - 1e-9 else (float(np.trace(shares)) - chance) / (1 - chance)
 
 
 class SegmentationMetrics:
