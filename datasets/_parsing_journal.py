@@ -99,7 +99,6 @@ class Journal:
         except OSError as error:
             raise UserError(f"{self.path}: cannot be written ({error.strerror}); free some space") from error
         self.rows[row.name] = row
-        self.written += row.face != "none"
 
     def faceless(self) -> list[Row]:
         """Photos in which no face was found."""

@@ -133,8 +133,7 @@ def _parse_batch(items, parser, table, settings, writer, pool) -> None:
     rows, photos = zip(*items)
     label, agreement = parser(torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2), settings.smooth)
     rows = [row._replace(agreement=f"{share:.4f}") for row, share in zip(rows, agreement.tolist())]
-    for _ in pool.map(writer.write, rows, photos, table[label.numpy()]):
-        pass
+    writer.journal.written += len(list(pool.map(writer.write, rows, photos, table[label.numpy()])))
 
 
 class _Writer:
