@@ -7,6 +7,7 @@ from data.dataset_spec import FILE_NAME, DatasetSpec
 from data.image_files import list_images
 from data.pairing import near_misses, pair
 from datasets._check_findings import ERROR, WARNING, Problem, Scene
+from options.dataset_defaults import check_defaults
 from util.errors import UserError, first_few
 
 ROLES = ("label", "img", "inst", "feat", "A", "B")
@@ -92,13 +93,18 @@ def _unpaired(files, pairs, roles: tuple[str, str], root: Path, phase: str) -> l
 
 
 def read_spec(root: Path, label_nc: int | None) -> tuple[DatasetSpec, list[Problem]]:
-    """dataset.json and what is wrong with it: unreadable, at odds with --label_nc, left and right without a pair."""
+    """dataset.json and what is wrong with it: unreadable, setting flags it may not, at odds with --label_nc, left and right
+    without a pair."""
     path = root / FILE_NAME
     try:
         spec = DatasetSpec.read(root)
     except UserError as error:
         return DatasetSpec(), [Problem(ERROR, FILE_NAME, str(error))]
     problems = []
+    try:
+        check_defaults(spec.defaults, str(path))
+    except UserError as error:
+        problems.append(Problem(ERROR, FILE_NAME, str(error)))
     if label_nc is not None and spec.label_nc not in (None, label_nc):
         problems.append(Problem(ERROR, FILE_NAME, f"{path}: says label_nc {spec.label_nc}, but --label_nc is "
                                 f"{label_nc}; make them agree"))

@@ -12,6 +12,7 @@ from data.dataset_spec import DatasetSpec
 from data.label_maps import LabelMaps
 from models.models import MODELS, model_class, model_flags
 from options import saved
+from options.dataset_defaults import flag_values
 from options.flags import INF, FlagParser, folder_name, number, resize_or_crop, whole, whole_or_inf
 from util import distributed
 from util.device import PRECISIONS, available_gpu_ids, device_type, parse_gpu_ids, usable_precision
@@ -134,8 +135,8 @@ class BaseOptions:
         known = saved.inherited_values(self, parser, record)
         self._refuse_contradictions(parser, explicit, known, record)
         dataroot, source = self._dataroot(explicit, known, values["dataroot"])
-        spec = DatasetSpec.read(dataroot)
-        for dest, value in self._dataset_values(parser, spec, str(Path(dataroot) / "dataset.json")).items():
+        spec, where = DatasetSpec.read(dataroot), str(Path(dataroot) / "dataset.json")
+        for dest, value in flag_values(parser, spec, where, training=self.role == "train").items():
             values[dest], sources[dest] = value, "dataset.json"
         for dest, value in known.items():
             values[dest], sources[dest] = value, "opt.json"
@@ -146,23 +147,6 @@ class BaseOptions:
             values["name"], sources["name"] = record["name"], "trained last"
         values["spec"] = spec
         return values, sources
-
-    def _dataset_values(self, parser, spec, where) -> dict:
-        """What dataset.json sets of this command's flags. Raises UserError naming the file and a key that it may not set."""
-        actions = parser.flags()
-        others = sorted(spec.defaults.keys() - parser.from_dataset)
-        allowed = {**_every_flag(), **dict.fromkeys(actions, False)} if others else {}
-        for dest in others:
-            if dest not in allowed:
-                raise UserError(f"{where}: defaults holds '{dest}', but there is no such flag; remove it or mend its name")
-            if not allowed[dest]:
-                raise UserError(f"{where}: defaults holds '{dest}', which is for the command line alone; remove it there and "
-                                f"give --{dest}")
-        wanted = {**spec.defaults, **({"label_nc": spec.label_nc} if spec.label_nc is not None else {}),
-                  **({"contain_dontcare_label": True} if spec.dontcare is not None else {})}
-        if self.role != "train":
-            wanted.pop("batchSize", None)  # of a step; what is drawn and encoded may be of several sizes
-        return {dest: parser.convert(actions[dest], value, where) for dest, value in wanted.items() if dest in actions}
 
     @staticmethod
     def _refuse_contradictions(parser, explicit, known, record):
@@ -246,18 +230,6 @@ def check_shared(opt) -> None:
     elif opt.precision != used:
         print(f"--precision {opt.precision}: this CPU computes no 16-bit numbers (it has neither AVX-512 nor AMX), and "
               "imitating them is many times slower; float32 is used")
-
-
-def _every_flag() -> dict[str, bool]:
-    """{flag of any command and model: whether dataset.json may set it}: what trains may be unknown to a test."""
-    from options.test_options import TestOptions
-    from options.train_options import TrainOptions
-    found: dict[str, bool] = {}
-    for options in (TrainOptions(), TestOptions()):
-        for model in MODELS:
-            parser = options._full_parser(options._first_phase(["--model", model]), {})
-            found |= {dest: dest in parser.from_dataset for dest in parser.flags()}
-    return found
 
 
 def _tell_idle(ids: list[int], batch_size: int) -> None:

@@ -246,6 +246,9 @@ BROKEN = {
     "spec: no pairs": (edit_spec(flip_pairs=[]), "warning",
                        "l_eye and r_eye are no flip pair, so mirrored pictures mix them up; add [4, 5] to flip_pairs"),
     "spec: pair out of range": (edit_spec(flip_pairs=[[4, 19]]), "error", "flip_pairs names id 19 of 19 classes"),
+    "spec: a flag it may not set": (edit_spec(defaults={"load_pretrain": "/x"}), "error",
+                                    "dataset.json: defaults holds 'load_pretrain', which is for the command line alone"),
+    "spec: a mistyped flag": (edit_spec(defaults={"loadsize": 8}), "error", "defaults holds 'loadsize', but there is no such"),
     # the whole
     "a class never seen": (lambda root: [save(path, np.where(LABEL == 14, 0, LABEL).astype(np.uint8))
                                          for path in root.glob("*_label/*.png")], "warning",

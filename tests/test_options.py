@@ -91,6 +91,9 @@ def test_what_a_data_root_says_of_another_command_is_left_to_that(spot):
     opt = options(["--name", "x", "--dataroot", "data"], "test")
     assert (opt.aspect_ratio, opt.batchSize) == (2, 1), "pictures of several sizes are drawn one by one"
     assert options(["--name", "x", "--dataroot", "data", "--model", "parsing"]).warmup == 10
+    defaults(spot, niter="many")
+    with pytest.raises(UserError, match="data/dataset.json: --niter must be a whole number"):
+        options(["--name", "x", "--dataroot", "data"], "test")
     for role, dest in (("train", "export_onnx"), ("test", "vgg_weights"), ("train", "resnet_weights")):
         defaults(spot, **{dest: "file"})
         with pytest.raises(UserError, match=f"data/dataset.json: .*'{dest}'"):
