@@ -7,7 +7,7 @@ from pathlib import Path
 
 import startup  # noqa: F401 - before torch
 from data.data_loader import CreateDataLoader
-from models.models import create_model
+from models.models import create_model, require
 from options.train_options import TrainOptions
 from util import distributed
 from util.device import device_of
@@ -20,6 +20,7 @@ from util.util import save_image, tensor2im
 def main():
     """Parse, build, encode, write."""
     opt = TrainOptions(role="encode").parse()
+    require(opt, "feature_map")
     distributed.start(device_of(opt.gpu_ids))
     loader = CreateDataLoader(opt)
     model = create_model(opt)

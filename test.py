@@ -7,7 +7,7 @@ from pathlib import Path
 
 import startup  # noqa: F401 - before torch
 from data.data_loader import CreateDataLoader
-from models.models import create_model
+from models.models import create_model, require
 from models.predictor import Predictor
 from options.test_options import TestOptions
 from util import distributed
@@ -25,6 +25,7 @@ def main():
     distributed.start(device_of(opt.gpu_ids))
     if opt.export_onnx:
         if distributed.is_main():
+            require(opt, "export_onnx")
             create_model(opt).export_onnx(opt.export_onnx)
         return 0
     loader = CreateDataLoader(opt)

@@ -56,7 +56,7 @@ class Faces:
         self.photos = [read_image(photos[name]) for name in labels]
         self.features = [predictor.encode(photo, label) for photo, label in zip(self.photos, self.labels)]
         self.drawn = [self.draw(i) for i in range(len(self.labels))]
-        self.ids = {name: predictor.model.styles.label_of(name, "class") for name in CLASSES}
+        self.ids = {name: predictor.model.drawing.styles.label_of(name, "class") for name in CLASSES}
 
     def draw(self, i, **style) -> np.ndarray:
         """Face i in its own style but for `style`, (H, W, 3) float."""
@@ -104,8 +104,8 @@ def resample(faces, args):
             changes.append(faces.change(i, name, after))
         data = np.std([np.asarray(faces.photos[i], float)[faces.region(i, name)].mean(0) for i in able], 0).mean()
         inside, rest = np.mean(changes, 0)
-        say(measure="resample", region=name, draws=len(colours), sample=faces.predictor.model.choice.mode, inside=inside,
-            rest=rest, rest_to_inside=rest / inside, spread=np.std(colours, 0).mean(), spread_of_data=data)
+        say(measure="resample", region=name, draws=len(colours), sample=faces.predictor.model.drawing.choice.mode,
+            inside=inside, rest=rest, rest_to_inside=rest / inside, spread=np.std(colours, 0).mean(), spread_of_data=data)
 
 
 def prior(faces, args):
@@ -116,7 +116,7 @@ def prior(faces, args):
         able = faces.showing(name)
         spread = np.mean([np.std([one[faces.region(i, name)].mean(0) for one in pictures[i]], 0) for i in able])
         data = np.std([np.asarray(faces.photos[i], float)[faces.region(i, name)].mean(0) for i in able], 0).mean()
-        say(measure="whole faces", sample=faces.predictor.model.choice.mode, region=name, maps=len(able), draws=draws,
+        say(measure="whole faces", sample=faces.predictor.model.drawing.choice.mode, region=name, maps=len(able), draws=draws,
             spread=spread, spread_of_data=data, ratio=spread / data)
 
 

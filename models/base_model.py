@@ -10,8 +10,10 @@ from torch import nn
 
 from data.base_dataset import Needs
 from models import weights
+from models.averages import WeightAverages
 from models.networks import build
 from models.networks.recompute import checkpoint_activations
+from options import saved as saved_options
 from util import distributed
 from util.checkpoint import read_together
 from util.device import autocast, compile_network, device_of, expect_sizes, laid_out_as, usable_precision
@@ -24,37 +26,66 @@ _HOPELESS = 50  # overflowing fp16 steps in a row; the loss scale has then been 
 class BaseModel(nn.Module, ABC):
     """A model: its flags, networks, losses and inference. A new one is one file and a line in models.MODELS.
 
-    nets: the networks, by the letter their files carry ('G', 'D', 'E'). optimizers: one for each update, by its name.
+    nets: the networks, by the letter their files carry ('G', 'D', 'E'). optimizers: one for each update, by its name; networks
+        in none of them are saved, but never trained. averages: with --ema, the averaged networks. steps: training steps done.
     loss_scale: what an update's total is multiplied by before it is minimised (the log shows the terms themselves).
+    max_norm: the 2-norm that an update's gradients are clipped to, for updates that it names.
+    abilities: which of ABILITIES the model has, beside training and drawing.
+
+    Constructing a model only notes the options; `setup` then builds, loads and prepares it, in steps that subclasses extend.
     """
 
     loss_scale: dict[str, float] = {}
+    max_norm: dict[str, float] = {}
+    abilities: frozenset[str] = frozenset()
     dataset_mode = "aligned"  # the data set that is meant where --dataset_mode says nothing
     may_start_fresh: tuple[str, ...] = ()  # networks that --load_pretrain can do without
 
     def __init__(self, opt):
         super().__init__()
-        torch.manual_seed(opt.seed)
         self.opt, self.device = opt, device_of(opt.gpu_ids)
         self.notes: list[str] = []
         self.nets = nn.ModuleDict()
-        self._load_networks()
+        self.averages: WeightAverages | None = None
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self._exchanges: dict[str, GradientExchange] = {}  # of the gradients of each update
         self.precision = usable_precision(opt.precision, self.device.type)
+        self.steps = 0
         self.skipped = self._skipped_in_a_row = 0  # fp16 steps that overflowed
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    # from options to a model that can work
+
+    def setup(self) -> BaseModel:
+        """Build and load the networks, compile them if asked, and make ready for the role; once, by `create_model`."""
+        torch.manual_seed(self.opt.seed)
+        self.load_networks()
         self.to(self.device)
-        if opt.compile:
+        if self.opt.compile:
             for net in self.compiled():
                 compile_network(net, self.precision)
-        if opt.role == "train":
-            expect_sizes(self.device, opt.resize_or_crop)
-            if opt.checkpoint_activations:
-                checkpoint_activations(self.nets)
-            self.optimizers = self.make_optimizers()
+        if self.opt.role == "train":
+            self.start_training()
         else:
-            self.eval().requires_grad_(False)
+            self.start_inference()
+        return self
+
+    def start_training(self) -> None:
+        """What training needs beside the networks: optimizers and averages; a subclass adds its losses."""
+        opt = self.opt
+        expect_sizes(self.device, opt.resize_or_crop)
+        if opt.checkpoint_activations:
+            checkpoint_activations(self.nets)
+        self.optimizers = self.make_optimizers()
+        trained = {id(p) for optimizer in self.optimizers.values() for group in optimizer.param_groups for p in group["params"]}
+        for p in self.nets.parameters():
+            p.requires_grad_(id(p) in trained)
+        if opt.ema:
+            self.averages = WeightAverages({name: self.nets[name] for name in self.inference_networks()}, opt.ema)
+
+    def start_inference(self) -> None:
+        """What drawing and encoding need beside the networks."""
+        self.eval().requires_grad_(False)
 
     # what a model says about itself
 
@@ -74,6 +105,10 @@ class BaseModel(nn.Module, ABC):
     @abstractmethod
     def networks(self) -> dict:
         """{name: function that constructs it} of the networks that opt.role needs, without weights."""
+
+    def inference_networks(self) -> list[str]:
+        """The networks that inference runs: those that --ema averages."""
+        return list(self.nets)
 
     def compiled(self) -> list[nn.Module]:
         """What --compile compiles: networks whose gradients are all wanted where any is."""
@@ -124,12 +159,14 @@ class BaseModel(nn.Module, ABC):
         """Add picture i to the metrics; gives its own figures, {} where there is no truth."""
         return {}
 
-    def export_onnx(self, path: str) -> None:
-        """Write the network that inference runs as ONNX, where the model can."""
-        raise UserError(f"--export_onnx: --model {self.opt.model} has no ONNX form")
-
     def start_epoch(self, epoch: int) -> None:
         """Set learning rates and frozen parts: functions of the epoch alone."""
+
+    def start_step(self, step: int) -> None:
+        """Set what follows from the step, such as a learning rate. step: how many have been done, over all resumes."""
+
+    def after_step(self) -> None:
+        """Whatever follows the optimizers' steps."""
 
     def extra_state(self) -> dict:
         """Anything else that an exact resume needs, as tensors and plain values."""
@@ -147,6 +184,7 @@ class BaseModel(nn.Module, ABC):
     def train_step(self, batch) -> dict[str, torch.Tensor]:
         """One step of all updates on a batch. -> {term: detached scalar}. Raises Diverged for a term not finite."""
         self.train()
+        self.start_step(self.steps)
         for optimizer in self.optimizers.values():  # before the forward pass, whose activations take their place
             optimizer.zero_grad(set_to_none=True)
         self.prepare(batch)
@@ -164,16 +202,22 @@ class BaseModel(nn.Module, ABC):
             self._step_while_going_back(*totals[0])
         for name, exchange in waiting:
             exchange.finish()
+            self._clip(name)
             self.scaler.step(self.optimizers[name])
         self._update_scale(batch)
+        if self.averages is not None:
+            self.averages.update(self.nets, self.steps)
+        self.steps += 1
+        self.after_step()
         return terms
 
     def _gradients_are_needed_whole(self) -> bool:
-        """By other processes, by the scaler, which looks for overflows first, or by who wants to see their norms.
+        """Whether a step has to wait for all gradients: to exchange, to clip or to show them, or to look for overflows.
 
-        And by a GPU, where the many small steps would take longer than the one that they make up.
+        And on a GPU, where stepping each parameter by itself would take longer than stepping all at once.
         """
-        return self.device.type != "cpu" or distributed.world() > 1 or self.scaler.is_enabled() or self.opt.verbose
+        shared = self.device.type != "cpu" or distributed.world() > 1
+        return shared or self.scaler.is_enabled() or self.opt.verbose or bool(self.max_norm)
 
     def _step_while_going_back(self, name: str, total: torch.Tensor) -> None:
         """Step each parameter as soon as its gradient is there: the gradients are never in memory together.
@@ -194,6 +238,12 @@ class BaseModel(nn.Module, ABC):
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def _clip(self, name: str) -> None:
+        """Scale the gradients of an update down to its `max_norm`, where it has one."""
+        if name in self.max_norm:
+            self.scaler.unscale_(self.optimizers[name])
+            torch.nn.utils.clip_grad_norm_(_trained(self.optimizers[name]), self.max_norm[name])
 
     def _update_scale(self, batch) -> None:
         """With fp16, adapt the loss scale; a step that overflowed was skipped, and is counted."""
@@ -236,12 +286,14 @@ class BaseModel(nn.Module, ABC):
     # weights and state
 
     def weights(self) -> dict[str, dict]:
-        """{network: its state dict, on the CPU}."""
-        return {name: {k: v.detach().cpu() for k, v in net.state_dict().items()} for name, net in self.nets.items()}
+        """{network: its state dict, on the CPU}; with --ema the averaged ones beside them, as 'G_ema'."""
+        averaged = {f"{name}_ema": net for name, net in self.averages.nets.items()} if self.averages is not None else {}
+        return {name: {k: v.detach().cpu() for k, v in net.state_dict().items()}
+                for name, net in {**self.nets, **averaged}.items()}
 
     def state(self) -> dict:
         """Everything but the weights that an exact resume needs."""
-        state = {"optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+        state = {"optimizers": {name: o.state_dict() for name, o in self.optimizers.items()}, "steps": self.steps,
                  "scaler": self.scaler.state_dict(), "extra": self.extra_state(), "torch_rng": torch.get_rng_state()}
         if self.device.type != "cpu":
             state[f"{self.device.type}_rng"] = torch.get_device_module(self.device).get_rng_state()
@@ -262,9 +314,12 @@ class BaseModel(nn.Module, ABC):
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][name])
                 _fit_moments(optimizer)
+            self.steps = int(state.get("steps", state.get("extra", {}).get("steps", 0)))
             if state.get("scaler"):
                 self.scaler.load_state_dict(state["scaler"])
             self.load_extra_state(state.get("extra", {}))
+            if self.averages is not None:
+                self._load_averages()
             torch.set_rng_state(state["torch_rng"])
             if f"{self.device.type}_rng" in state:
                 torch.get_device_module(self.device).set_rng_state(state[f"{self.device.type}_rng"])
@@ -272,28 +327,39 @@ class BaseModel(nn.Module, ABC):
             raise UserError(f"latest_state.pth: does not belong to these networks ({error}); delete it to resume from the "
                             "weights alone") from error
 
-    def _load_networks(self) -> None:
-        """Build the networks, with fresh weights or those of an experiment."""
+    def _load_averages(self) -> None:
+        """Take back the averages that the last checkpoint holds; a run that began without --ema averages from here on."""
+        folder = saved_options.experiment_folder(self.opt)
+        names = {name: f"{self.opt.which_epoch}_net_{name}_ema.pth" for name in self.averages.nets}
+        found = read_together(folder, names.values())
+        for name, file in names.items():
+            if file in found:
+                weights.load(self.averages.nets[name], name, folder / file, False, self.weights_hint, found.pop(file))
+        self.averages.to(self.device).requires_grad_(False)
+
+    def load_networks(self) -> None:
+        """Build the networks: fresh ones, or with an experiment's weights; for inference the averaged ones, if it has any."""
         opt = self.opt
+        training = opt.role == "train"
         own = Path(opt.checkpoints_dir) / opt.name
         pretrain = Path(opt.load_pretrain) if getattr(opt, "load_pretrain", "") else None
-        resume = opt.role != "train" or opt.continue_train
+        resume = not training or opt.continue_train
         folder = pretrain or (own if resume else None)
         networks = self.networks()
-        paths = {name: folder / f"{opt.which_epoch}_net_{name}.pth" for name in networks} if folder else {}
-        saved = read_together(folder, [path.name for path in paths.values()]) if folder else {}
+        if folder is None:
+            self.nets.update({name: build(make) for name, make in networks.items()})
+            return
+        averaged = not (training or opt.no_ema)
+        paths = {name: weights.file_of(folder, opt.which_epoch, name, averaged) for name in networks}
+        saved = read_together(folder, [path.name for path in paths.values()])
         for name, make in networks.items():
-            net = build(make, fresh=folder is None or opt.role == "train" and not resume)
-            if folder is not None:
-                path = paths[name]
-                partial = opt.role == "train" and not resume
-                if partial and name in self.may_start_fresh and path.name not in saved and folder.is_dir():
-                    print(f"{path}: is not there, so network {name} starts fresh")
-                    self.nets[name] = net
-                    continue
-                if path.name not in saved:
-                    raise UserError(weights.missing(name, path))
+            net, path, partial = build(make, fresh=training and not resume), paths[name], training and not resume
+            if path.name in saved:
                 weights.load(net, name, path, partial, self.weights_hint, saved.pop(path.name))
+            elif partial and name in self.may_start_fresh and folder.is_dir():
+                print(f"{path}: is not there, so network {name} starts fresh")
+            else:
+                raise UserError(weights.missing(name, path))
             self.nets[name] = net
 
 

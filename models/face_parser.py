@@ -42,14 +42,14 @@ class FaceParser:
         path = Path(checkpoint)
         folder = path if path.is_dir() else path.parent
         if path.is_dir():
-            path = path / "latest_net_P.pth"
+            path = weights.file_of(path, "latest", "P", averaged=True)
         if not is_there(path):
             raise UserError(f"{path}: there are no weights of a face parser; {PUBLISHED}")
         ids, line = available_gpu_ids(parse_gpu_ids(gpu_ids))
         if line:
             print(line)
         net, classes = _network(path)
-        trained_here = path.name.endswith("_net_P.pth")
+        trained_here = path.name.endswith(("_net_P.pth", "_net_P_ema.pth"))
         spec = trained_spec(folder) if trained_here else DatasetSpec()
         return cls(net, named_spec(spec, classes, path), _size(folder) if trained_here else PUBLISHED_SIZE, device_of(ids),
                    usable_precision(precision, device_type(ids)))

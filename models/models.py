@@ -26,6 +26,17 @@ def model_flags(name: str):
     return importlib.import_module(FLAGS[name]) if name in FLAGS else model_class(name)
 
 
+ABILITIES = {"encode": "encode photos into styles", "feature_map": "write feature maps", "export_onnx": "be written as ONNX"}
+
+
+def require(opt, ability: str) -> None:
+    """Raise UserError where the model of the options lacks one of ABILITIES, naming the models that have it."""
+    if ability in model_class(opt.model).abilities:
+        return
+    able = [name for name in sorted(MODELS) if ability in model_class(name).abilities]
+    raise UserError(f"--model {opt.model}: cannot {ABILITIES[ability]}; choose an experiment of --model {' or '.join(able)}")
+
+
 def create_model(opt):
     """The model that the options describe, on its device, with the weights that its role calls for.
 
@@ -33,7 +44,7 @@ def create_model(opt):
     each starts from what the first one has; everything else loads the experiment's weights. Raises UserError for weights that
     are missing or do not fit.
     """
-    model = model_class(opt.model)(opt)
+    model = model_class(opt.model)(opt).setup()
     if opt.role == "train":
         distributed.take_weights_of_main(model)
     if opt.verbose:

@@ -39,9 +39,6 @@ def check_options(opt) -> None:
     """Combinations that cannot be meant. Raises UserError naming the flags and what conflicts."""
     if opt.label_nc < 2:
         raise UserError(f"--label_nc {opt.label_nc}: a parser tells two classes apart at least; a face has 19")
-    if opt.role == "encode":
-        raise UserError("--model parsing: it makes label maps from photos and has no features to encode; choose a model "
-                        "with an encoder")
     if opt.role == "train" and opt.checkpoint_activations:
         raise UserError("--checkpoint_activations: a parser's norms count each batch they see, so its layers cannot be run "
                         "again; leave it out")

@@ -48,10 +48,17 @@ class ParsingModel(BaseModel):
 
     def __init__(self, opt):
         super().__init__(opt)
-        self.epoch, self.steps = 1, 0
-        self.spec = opt.spec if opt.role == "train" else self._own_spec()
-        if opt.role != "train":
-            return
+        self.epoch, self.spec = 1, opt.spec
+
+    def start_inference(self):
+        """As every model, knowing what its classes are called."""
+        super().start_inference()
+        self.spec = self._own_spec()
+
+    def start_training(self):
+        """As every model, with loss and augmentation, from ImageNet's weights where a training begins."""
+        super().start_training()
+        opt = self.opt
         self.loss = OhemCrossEntropy()
         self.augment = Augment(opt.jitter, opt.zoom, opt.turn, opt.seed)
         if not (opt.continue_train or opt.load_pretrain or opt.from_scratch):
@@ -103,8 +110,14 @@ class ParsingModel(BaseModel):
         return {"P": torch.optim.SGD(groups, lr=opt.lr, momentum=opt.momentum, weight_decay=opt.weight_decay, fused=True)}
 
     def start_epoch(self, epoch):
-        """Remember the epoch: the learning rate follows from it, and from the steps while warming up."""
+        """Remember the epoch, from which the learning rate follows."""
         self.epoch = epoch
+
+    def start_step(self, step):
+        """Set the learning rate: of the epoch, and of the step while warming up."""
+        lr = self.learning_rate(self.epoch, step)
+        for group in self.optimizers["P"].param_groups:
+            group["lr"] = lr * group["times"]
 
     def learning_rate(self, epoch: int, step: int) -> float:
         """A power of the share of epochs left; in the first --warmup steps a rise by equal factors."""
@@ -114,12 +127,8 @@ class ParsingModel(BaseModel):
         return opt.lr * max(0.0, left) ** _POWER * warm
 
     def extra_state(self):
-        """The steps done; and what the data said about its classes, which others need to read the parser's maps."""
-        return {"steps": self.steps, "data": self.opt.spec.as_dict()}
-
-    def load_extra_state(self, state):
-        """Take back the steps."""
-        self.steps = int(state.get("steps", 0))
+        """What the data said about its classes, which others need to read the parser's maps."""
+        return {"data": self.opt.spec.as_dict()}
 
     # the step
 
@@ -134,11 +143,7 @@ class ParsingModel(BaseModel):
         self.context = Context(image, label)
 
     def updates(self):
-        """One update; its learning rate is set here, once a step."""
-        lr = self.learning_rate(self.epoch, self.steps)
-        self.steps += 1
-        for group in self.optimizers["P"].param_groups:
-            group["lr"] = lr * group["times"]
+        """The parser's."""
         return (("P", self.loss_P),)
 
     def scores(self, image: torch.Tensor, auxiliary: bool) -> tuple[torch.Tensor, ...]:

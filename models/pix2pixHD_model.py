@@ -44,10 +44,11 @@ class Context:
     answers_real: list | None = None
 
 
-class Pix2PixHDModel(StyledDrawing, BaseModel):
+class Pix2PixHDModel(BaseModel):
     """Networks G (generator), D (multiscale discriminator) and E (feature encoder); updates G (with E) and D."""
 
     loss_scale = {"D": 0.5}
+    abilities = frozenset({"encode", "feature_map", "export_onnx"})
     may_start_fresh = ("D", "E")
 
     modify_commandline_options = staticmethod(flags.modify_commandline_options)
@@ -66,15 +67,23 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
                      least=max(2 * multiple, 2 ** (opt.num_D - 1) + 1 if opt.role == "train" else 1))
 
     def __init__(self, opt):
-        self.use_features = opt.instance_feat or opt.label_feat
         super().__init__(opt)
+        self.use_features = opt.instance_feat or opt.label_feat
+        self.drawing = StyledDrawing(self)
         self.frozen: bool | None = None
-        if opt.role == "train":
-            self._make_losses()
-        if opt.role == "test":
+
+    def start_training(self):
+        """As every model, with the losses."""
+        super().start_training()
+        self._make_losses()
+
+    def start_inference(self):
+        """As every model; at test with the generator's form that the flags ask for, and the styles at hand."""
+        super().start_inference()
+        if self.opt.role == "test":
             self._deploy()
-            if self.use_features and not opt.load_features and not opt.export_onnx:
-                self.find_styles()
+            if self.use_features and not self.opt.load_features and not self.opt.export_onnx:
+                self.drawing.find_styles()
 
     # networks
 
@@ -107,11 +116,11 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
         """
         opt = self.opt
         folder = Path(opt.load_pretrain) if opt.load_pretrain else Path(opt.checkpoints_dir) / opt.name
-        path, beside = (folder / f"{opt.which_epoch}_net_{name}.pth" for name in "GE")
+        path, beside = (weights.file_of(folder, opt.which_epoch, name, averaged=not opt.no_ema) for name in "GE")
         saved = read_together(folder, [path.name, beside.name])
         if path.name not in saved:
             return False
-        if weights.digest(saved.get(beside.name, {})) != self.encoder_digest():
+        if weights.digest(saved.get(beside.name, {})) != self.drawing.encoder_digest():
             raise UserError(f"{beside}: has been saved anew since its features were read; run this again")
         net = build(self._make_generator, fresh=False)
         weights.load(net, "G", path, False, self.weights_hint, saved[path.name])
@@ -147,6 +156,23 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
     def weights_hint(self, name, state):
         """The flags that a generator's or encoder's state dict was made with."""
         return {"G": flags.describe_generator, "E": flags.describe_encoder}.get(name, lambda _: "")(state)
+
+    def inference_networks(self):
+        """All but the discriminator."""
+        return [name for name in self.nets if name != "D"]
+
+    def new_encoding(self):
+        """What encode_features.py fills and writes."""
+        from models.styles.encoding import StyleEncoding
+        return StyleEncoding(self)
+
+    def feature_map(self, batch):
+        """See StyledDrawing."""
+        return self.drawing.feature_map(batch)
+
+    def inference(self, batch, choice=None):
+        """See StyledDrawing."""
+        return self.drawing.inference(batch, choice)
 
     def compiled(self):
         """The generator and the encoder's layers. The discriminator goes back for its own weights and for the picture's sake in
@@ -264,7 +290,7 @@ class Pix2PixHDModel(StyledDrawing, BaseModel):
         if not self.use_features or ctx.features is not None:
             return ctx.features, None
         regions = Regions.of(ctx.pooled_over)
-        mu, log_variance = self.posterior(ctx.image, regions)
+        mu, log_variance = self.drawing.posterior(ctx.image, regions)
         if log_variance is None:
             return regions.paint(mu), None
         z = reparameterize(mu, log_variance, torch.randn(mu.shape, device=mu.device).to(mu.dtype))

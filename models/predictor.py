@@ -57,7 +57,7 @@ class Predictor:
             argv += [f"--{'no-' * (value is False)}{name}"] + [str(value)] * (not isinstance(value, bool))
         with contextlib.redirect_stdout(io.StringIO()):  # the options' table is for people at a console
             predictor = cls(TestOptions().parse(argv))
-        if predictor._takes_styles() and (line := predictor.model.outdated_styles()):
+        if predictor._takes_styles() and (line := predictor.model.drawing.outdated_styles()):
             warnings.warn(line, stacklevel=2)
         return predictor
 
@@ -113,7 +113,7 @@ class Predictor:
             raise UserError(f"{self.opt.name}: has no encoder beside its generator, so photos cannot be encoded; it needs "
                             "weights trained with --label_feat or --instance_feat")
         batch = _batch(self._item(label=label, image=image))
-        classes, encoded = self.model.encode_classes(batch["image"], batch["label"])
+        classes, encoded = self.model.drawing.encode_classes(batch["image"], batch["label"])
         return {self.opt.spec.name_of(c): vector for c, vector in zip(classes, encoded.mu)}
 
     def _item(self, **given) -> dict:
@@ -131,7 +131,8 @@ class Predictor:
                             "with --label_feat or --instance_feat")
 
     def _takes_styles(self) -> bool:
-        return getattr(self.model, "styles", None) is not None
+        drawing = getattr(self.model, "drawing", None)
+        return drawing is not None and drawing.styles is not None
 
     def _choice(self, has_photo: bool, style, seed):
         model = self.model
@@ -139,16 +140,16 @@ class Predictor:
             raise UserError(f"image: {self.opt.name} has no encoder to take features from it; leave it out")
         fixed = {}
         for name, wanted in (style or {}).items():
-            label = model.styles.label_of(name, f"style {name!r}")
+            label = model.drawing.styles.label_of(name, f"style {name!r}")
             fixed[label] = self._style(label, wanted, f"style {name!r}")
-        return model.choice.but(own=has_photo, fixed={**model.choice.fixed, **fixed}, looks=1,
+        return model.drawing.choice.but(own=has_photo, fixed={**model.drawing.choice.fixed, **fixed}, looks=1,
                                 seed=self.opt.seed if seed is None else int(seed))
 
     def _style(self, label, wanted, where):
         if isinstance(wanted, str) and wanted == RANDOM:
             return RANDOM
         if isinstance(wanted, (int, np.integer)):
-            return self.model.styles.numbered(label, int(wanted), where)
+            return self.model.drawing.styles.numbered(label, int(wanted), where)
         vector = np.asarray(wanted, np.float64) if not isinstance(wanted, str) else np.empty(0)
         if vector.shape != (self.opt.feat_num,) or not np.isfinite(vector).all():
             raise UserError(f"{where}: is {wanted!r}; give a style's number, 'random', or {self.opt.feat_num} finite numbers")

@@ -55,6 +55,12 @@ def load(net: nn.Module, name: str, path: Path, partial: bool, hint, state: dict
                         f"{hint(name, state) or 'give the flags it was trained with'}")
 
 
+def file_of(folder, epoch: str, name: str, averaged: bool) -> Path:
+    """The file of a network's weights in an experiment's folder; the averaged ones of --ema, if wanted and there."""
+    average = Path(folder) / f"{epoch}_net_{name}_ema.pth"
+    return average if averaged and is_there(average) else Path(folder) / f"{epoch}_net_{name}.pth"
+
+
 def missing(name: str, path: Path) -> str:
     """What to say where the weights of network `name` are not in `path`."""
     found = sorted({p.name.split("_net_")[0] for p in path.parent.glob(f"*_net_{name}.pth")})

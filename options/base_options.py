@@ -266,6 +266,8 @@ def _experiment_flags(parser, is_train):
     group.add_argument("--verbose", action="store_true", help="show every option, the networks, and tracebacks")
     group.add_argument("--fp16", action="store_true", inherited=True, help="mixed precision: short for --precision fp16")
     group.add_argument("--precision", choices=PRECISIONS, default="fp32", inherited=True, help="what the networks compute in")
+    group.add_argument("--no_ema", action="store_true", help="draw and encode with the weights of the last step, where a "
+                       "training with --ema left averaged ones too")
     group.add_argument("--compile", action="store_true", help="compile the networks at their first step or picture: a minute "
                        "of waiting, then faster (not a training in float32 on a CPU)")
     group.add_argument("--local_rank", type=whole(), default=0, without_effect=True)  # launchers set it in the environment

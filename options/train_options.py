@@ -83,6 +83,9 @@ def _loop_flags(parser):
                        "falls to zero")
     group.add_argument("--checkpoint_activations", action="store_true", help="compute activations again in the "
                        "backward pass instead of holding them: less memory, for 1024 pixels and more, and a slower step")
+    group.add_argument("--ema", type=number(0, 1, below=True), default=0.0, from_dataset=True, help="keep averages of the "
+                       "weights, each step this share of the average and the rest of the new weight, such as 0.999; they draw "
+                       "at test")
     group.add_argument("--beta1", type=number(0, 1, below=True), default=0.5, from_dataset=True, help="Adam's momentum")
     group.add_argument("--lr", type=number(0, above=True), default=0.0002, from_dataset=True, help="Adam's starting "
                        "learning rate")

@@ -10,7 +10,7 @@ from data.data_loader import CreateDataLoader
 from models.base_model import Diverged
 from models.models import MODELS, create_model, model_class
 from models.styles.styles import Choice
-from tests.conftest import CLASSES, LOSSES, NETWORK, SIDE, SIZES, known, options, same, save, write_root
+from tests.conftest import CLASSES, LOSSES, NETWORK, SIDE, SIZES, call, known, options, same, save, write_root
 from util.checkpoint import Checkpoint, Position
 from util.errors import UserError
 from util.image_pool import ImagePool
@@ -64,7 +64,7 @@ def test_every_parameter_of_an_update_learns(name, flags, root_inst, tmp_path):
     terms, gradients = first_gradients(model, first_batch(loader))
     assert terms and all(torch.isfinite(v) and v.ndim == 0 and not v.requires_grad for v in terms.values())
     owned = [id(p) for o in model.optimizers.values() for group in o.param_groups for p in group["params"]]
-    assert sorted(owned) == sorted(id(p) for p in model.nets.parameters()), "each parameter has one optimizer"
+    assert sorted(owned) == sorted(id(p) for p in model.nets.parameters() if p.requires_grad), "each has one optimizer"
     for key, gradient in gradients.items():
         assert gradient is not None and torch.isfinite(gradient).all(), key
         assert gradient.abs().max() > 0 or key.endswith("bias"), key  # a bias before a norm has none
@@ -167,6 +167,14 @@ def test_a_resumed_run_equals_the_uninterrupted_one(name, stop, root, tmp_path):
     assert_equal_runs(*in_two_parts(name, root, tmp_path, HARD, stop))
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_a_resumed_run_has_the_averages_of_the_uninterrupted_one(name, root, tmp_path):
+    flags = [*HARD, "--ema", "0.5"]
+    whole, parts = in_two_parts(name, root, tmp_path, flags, 7)
+    assert_equal_runs(whole, parts)
+    assert {key for key in whole[1].weights() if key.endswith("_ema")} == {f"{n}_ema" for n in whole[1].inference_networks()}
+
+
 @pytest.mark.parametrize("flags, stop", [
     (["--netG", "local", "--niter_fix_global", "1", "--label_feat"], 3), (["--netG", "local", "--niter_fix_global", "1"], 5),
     (["--netG", "local", "--niter_fix_global", "1", "--niter", "0", "--niter_decay", "2"], 7),
@@ -195,6 +203,80 @@ def test_state_of_other_networks_is_refused(root, tmp_path):
                   {**model.state(), "torch_rng": torch.zeros(3)}):
         with pytest.raises(UserError, match="latest_state.pth"):
             model.load_state(wrong)
+
+
+# what the base offers to every model
+
+@pytest.mark.parametrize("name", MODELS)
+def test_averages_are_those_of_the_formula_and_draw_at_test(name, root, tmp_path):
+    model, loader = training(name, root, tmp_path, "--ema", "0.3")
+    wanted = {n: {k: v.clone() for k, v in model.nets[n].named_parameters()} for n in model.inference_networks()}
+    model.start_epoch(1)
+    for step, batch in enumerate(loader.epoch(1)):
+        model.train_step(batch)
+        decay = min(0.3, (1 + step) / (10 + step))
+        for n, weights in wanted.items():
+            for key, p in model.nets[n].named_parameters():
+                weights[key] = decay * weights[key] + (1 - decay) * p.detach()
+    for n, weights in wanted.items():
+        for key, p in model.averages.nets[n].named_parameters():
+            torch.testing.assert_close(p, weights[key])
+    with Checkpoint(tmp_path / "x") as checkpoint:
+        checkpoint.save(model, Position(), 1)
+    for flags, nets in (([], model.averages.nets), (["--no_ema"], model.nets)):
+        for epoch in ("latest", "1"):
+            drawer = create_model(options(flags_of(name, root, tmp_path, *flags, "--which_epoch", epoch, role="test"), "test"))
+            for n, net in drawer.nets.items():
+                assert same(dict(net.state_dict()), dict(nets[n].state_dict())), (flags, epoch, n)
+
+
+def test_averages_can_begin_in_the_middle_of_a_training(root, tmp_path):
+    first, loader = training("pix2pixHD", root, tmp_path)
+    with Checkpoint(tmp_path / "x") as checkpoint:
+        course(first, loader, checkpoint, 1, stop=2)
+        second, loader = training("pix2pixHD", root, tmp_path, "--continue_train", "--ema", "0.9")
+        checkpoint.resume(second, "latest", len(loader))
+    assert second.steps == 2
+    assert same(dict(second.averages.nets["G"].state_dict()), dict(first.nets["G"].state_dict()))
+
+
+def test_gradients_are_clipped_where_a_model_asks(root, tmp_path):
+    model, loader = training("pix2pixHD", root, tmp_path)
+    model.max_norm = {"G": 1e-3}
+    model.start_epoch(1)
+    model.train_step(first_batch(loader))
+    norms = model.gradient_norms()
+    assert norms["G"] == pytest.approx(1e-3, rel=1e-3) and norms["D"] > 1e-2
+
+
+def test_networks_without_an_optimizer_are_saved_and_stay_as_they_are(root, tmp_path, monkeypatch):
+    model_type = model_class("pix2pixHD")
+    makers = model_type.networks
+    monkeypatch.setattr(model_type, "networks", lambda self: {**makers(self), "X": lambda: torch.nn.Linear(2, 2)})
+    model, loader = training("pix2pixHD", root, tmp_path)
+    before = copy.deepcopy(model.weights()["X"])
+    course(model, loader, None, 1)
+    assert same(model.weights()["X"], before) and not any(p.requires_grad for p in model.nets["X"].parameters())
+
+
+def test_hooks_come_before_and_after_each_step(root, tmp_path, monkeypatch):
+    model, loader = training("pix2pixHD", root, tmp_path)
+    seen = []
+    monkeypatch.setattr(model, "start_step", lambda step: seen.append(("before", step)))
+    monkeypatch.setattr(model, "after_step", lambda: seen.append(("after", model.steps)))
+    model.start_epoch(1)
+    for _ in range(2):
+        model.train_step(first_batch(loader))
+    assert seen == [("before", 0), ("after", 1), ("before", 1), ("after", 2)]
+
+
+@pytest.mark.parametrize("script, flags, said", [
+    ("encode_features", [], "cannot encode photos into styles"), ("precompute_feature_maps", [], "cannot write feature maps"),
+    ("test", ["--export_onnx", "a.onnx"], "cannot be written as ONNX")])
+def test_what_a_model_cannot_do_is_refused_before_anything_is_loaded(script, flags, said, tmp_path):
+    done = call(script, "--model", "parsing", "--name", "x", "--checkpoints_dir", tmp_path, "--dataroot", tmp_path, "--gpu_ids",
+                "-1", *flags)
+    assert done.status == 2 and f"--model parsing: {said}; choose an experiment of --model pix2pixHD" in done.err
 
 
 # pix2pixHD's own
@@ -273,7 +355,7 @@ def test_encoded_rows_are_means_and_sizes(trained, root_inst):
     model = create_model(opt)
     batch = first_batch(CreateDataLoader(opt))
     features = model.nets["E"].features(batch["image"])
-    for i, table in enumerate(model.encode(batch)):
+    for i, table in enumerate(model.drawing.encode(batch)):
         rows = {}
         for value in batch["inst"][i].unique().tolist():
             inside = batch["inst"][i, 0] == value
@@ -291,7 +373,7 @@ def drawer(trained, root, *more):
 
 
 def test_styles_are_centres_of_their_class_and_the_seed_chooses(trained, root):
-    styles = drawer(trained, root).styles
+    styles = drawer(trained, root).drawing.styles
     classes = list(range(CLASSES))
     styles.centres.pop(0, None)
     drawn = styles.pick(classes, Choice(), index=1)

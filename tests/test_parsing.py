@@ -181,9 +181,8 @@ def test_the_rate_warms_up_and_falls_and_heads_learn_ten_times_faster(faces, tmp
     assert model.learning_rate(1, 0) == pytest.approx(1e-5) and model.learning_rate(1, 50) == pytest.approx(1e-5 * 1000 ** 0.5)
     assert model.learning_rate(1, 100) == pytest.approx(0.01)
     assert model.learning_rate(6, 1000) == pytest.approx(0.01 * 0.5 ** 0.9) and model.learning_rate(10, 1000) > 0
-    model.steps = 1000
     model.start_epoch(6)
-    model.updates()
+    model.start_step(1000)
     groups = model.optimizers["P"].param_groups
     assert [g["lr"] / groups[0]["lr"] for g in groups] == pytest.approx([1, 1, 10, 10])
     assert [g["weight_decay"] for g in groups] == [5e-4, 0, 5e-4, 0]

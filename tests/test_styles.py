@@ -360,6 +360,6 @@ def test_draws_are_a_matter_of_seed_picture_and_look_alone():
 
 def test_names_come_from_the_book_where_the_data_is_gone(trained, root):
     predictor = Predictor.load(trained / "faces", gpu_ids="-1")
-    assert predictor.model.styles.label_of("1", "--style") == 1
+    assert predictor.model.drawing.styles.label_of("1", "--style") == 1
     styles = Styles(3, {}, spec=predictor.opt.spec, names={"hair": 4})
     assert styles.label_of("hair", "--style") == 4

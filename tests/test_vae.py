@@ -137,7 +137,7 @@ def test_loss_is_weighted_by_lambda_and_batch(root, tmp_path):
     model.start_epoch(1)
     batch = first_batch(loader)
     regions = Regions.of(batch["label"])
-    mu, log_variance = model.posterior(batch["image"], regions)
+    mu, log_variance = model.drawing.posterior(batch["image"], regions)
     expected = 0.5 / 2 * torch.clamp(0.5 * (mu ** 2 + log_variance.exp() - 1 - log_variance), min=0.1).sum()
     assert model.train_step(batch)["G_KLD"].item() == pytest.approx(expected.item(), rel=1e-4)
 
@@ -185,10 +185,10 @@ def pictures(model, batch):
 
 def test_drawing_without_a_photo_is_from_the_prior(trained_vae, root):
     model, batch = drawer(trained_vae, root)
-    assert model.choice.mode == "prior" and torch.equal(pictures(model, batch), pictures(model, batch))
+    assert model.drawing.choice.mode == "prior" and torch.equal(pictures(model, batch), pictures(model, batch))
     other, _ = drawer(trained_vae, root, "--seed", "3")
     assert not torch.equal(pictures(model, batch), pictures(other, batch))
-    drawn = model.styles.draw("prior", list(range(CLASSES)) * 500, np.random.default_rng(0))
+    drawn = model.drawing.styles.draw("prior", list(range(CLASSES)) * 500, np.random.default_rng(0))
     assert abs(drawn.mean()) < 0.05 and abs(drawn.std() - 1) < 0.05
 
 
@@ -213,7 +213,7 @@ def test_class_gaussians_are_those_of_the_encoded_rows(trained_vae):
 def test_rows_are_mu(trained_vae, root):
     model, batch = drawer(trained_vae, root, "--use_encoded_image", "--phase", "train")
     rows = np.load(trained_vae / "faces" / "features.npy", allow_pickle=True).item()
-    mu = model._own_features(batch["image"], batch["label"])[0].mu
+    mu = model.drawing._own_features(batch["image"], batch["label"])[0].mu
     for label, vector in zip(batch["label"].unique().tolist(), mu):
         np.testing.assert_allclose(rows[label][0, :-1] if len(rows[label]) else vector, vector, atol=1e-5)
 
@@ -257,5 +257,5 @@ def test_instances_of_one_class_have_gaussians_of_their_own(root_inst, tmp_path)
     model = create_model(opt)
     batch = first_batch(CreateDataLoader(opt))
     regions = Regions.of(batch["inst"])
-    mu, _ = model.posterior(batch["image"], regions)
+    mu, _ = model.drawing.posterior(batch["image"], regions)
     assert len(mu) == len(batch["inst"].unique()) and regions.classes(batch["label"])[0].max() < CLASSES

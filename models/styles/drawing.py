@@ -17,15 +17,18 @@ from util.errors import UserError, first_few
 
 
 class StyledDrawing:
-    """For a model whose nets are G and E: from a batch, and a Choice of styles, to pictures.
+    """From a batch, and a Choice of styles, to pictures, with a model whose nets are G and E.
 
-    The model brings opt, device, nets, notes, autocast, use_features, `context_of(batch)` and `generate(condition, features)`.
+    model: has opt, device, nets, notes, autocast, use_features, `context_of(batch)` and `generate(condition, features)`.
+    styles: those at hand, or None where the model takes none. choice: what the flags ask for.
     Nothing here changes what the model draws, so several threads may draw with one.
     """
 
-    styles: Styles | None = None
-    choice: Choice | None = None
-    source = None
+    def __init__(self, model):
+        self.model, self.opt, self.notes = model, model.opt, model.notes
+        self.styles: Styles | None = None
+        self.choice: Choice | None = None
+        self.source = None
 
     def find_styles(self):
         """The styles at hand, which of them the flags ask for, and the photos that lend theirs."""
@@ -41,9 +44,9 @@ class StyledDrawing:
 
     def encoder_digest(self) -> str:
         """`weights.digest` of the encoder that was trained with this generator, loaded or not; '' where it is not there."""
-        if "E" in self.nets:
-            return weights.digest(self.nets["E"].state_dict())
-        path = saved.experiment_folder(self.opt) / f"{self.opt.which_epoch}_net_E.pth"
+        if "E" in self.model.nets:
+            return weights.digest(self.model.nets["E"].state_dict())
+        path = weights.file_of(saved.experiment_folder(self.opt), self.opt.which_epoch, "E", averaged=not self.opt.no_ema)
         with contextlib.suppress(UserError):  # none, or a broken one, which drawing with styles can do without
             return weights.digest(read_tensors(path))
         return ""
@@ -60,8 +63,8 @@ class StyledDrawing:
 
     def posterior(self, image: torch.Tensor, regions: Regions) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(N, C, H, W) photos -> (mu, log-variance) of each region, (R, feat_num) each; None for a plain encoder."""
-        with self.autocast():
-            return self.nets["E"].posterior(image, regions)
+        with self.model.autocast():
+            return self.model.nets["E"].posterior(image, regions)
 
     @torch.no_grad()
     def inference(self, batch, choice: Choice | None = None):
@@ -69,10 +72,10 @@ class StyledDrawing:
 
         -> {'synthesized_image': ..., 'synthesized_image_2': ... for further looks, 'style_image': the style photos}.
         """
-        self.eval()
-        ctx = self.context_of(batch)
-        if not self.use_features or ctx.features is not None:
-            return {"synthesized_image": self.generate(ctx.condition, ctx.features)}
+        self.model.eval()
+        ctx = self.model.context_of(batch)
+        if not self.model.use_features or ctx.features is not None:
+            return {"synthesized_image": self.model.generate(ctx.condition, ctx.features)}
         choice = choice or self.choice
         regions = Regions.of(ctx.pooled_over)
         classes = self._by_picture(regions, ctx.source)
@@ -83,7 +86,7 @@ class StyledDrawing:
             vectors = [self.styles.pick(classes[i], choice, batch["index"][i], look, own[i], donors[i])
                        for i in range(len(classes))]
             features = regions.paint(torch.from_numpy(np.concatenate(vectors)))
-            outputs["synthesized_image" + (f"_{look + 1}" if look else "")] = self.generate(ctx.condition, features)
+            outputs["synthesized_image" + (f"_{look + 1}" if look else "")] = self.model.generate(ctx.condition, features)
         return {**outputs, **({"style_image": [donor.photo for donor in donors]} if any(donors) else {})}
 
     def _own_features(self, images, maps: torch.Tensor) -> list[Encoded | None]:
@@ -106,12 +109,12 @@ class StyledDrawing:
     @torch.no_grad()
     def encode_classes(self, image: torch.Tensor, label: torch.Tensor) -> tuple[list[int], Encoded]:
         """(1, C, H, W) photo and (1, 1, H, W) class ids -> (the classes that occur, their features in that order)."""
-        label = label.to(self.device)
+        label = label.to(self.model.device)
         regions = Regions.of(label)
         return self._classes(regions, label).tolist(), self._encoded(image, regions)
 
     def _encoded(self, image, regions) -> Encoded:
-        mu, log_variance = self.posterior(image.to(self.device), regions)
+        mu, log_variance = self.posterior(image.to(self.model.device), regions)
         return Encoded(mu.cpu().numpy(), None if log_variance is None else log_variance.cpu().numpy())
 
     @torch.no_grad()
@@ -120,8 +123,8 @@ class StyledDrawing:
 
         changes: (class, vector) each. at_once: how many are drawn together. Gives (C, H, W) each.
         """
-        self.eval()
-        ctx = self.context_of(batch)
+        self.model.eval()
+        ctx = self.model.context_of(batch)
         regions = Regions.of(ctx.pooled_over)
         own = self._own_features(batch["image"], ctx.pooled_over)[0].mu
         classes = self._classes(regions, ctx.source)
@@ -130,16 +133,17 @@ class StyledDrawing:
             for label, vector in changes[start:start + at_once]:
                 features = np.where((classes == label)[:, None], vector, own)
                 painted.append(regions.paint(torch.from_numpy(features)))
-            yield from self.generate(ctx.condition.expand(len(painted), -1, -1, -1), torch.cat(painted))
+            yield from self.model.generate(ctx.condition.expand(len(painted), -1, -1, -1), torch.cat(painted))
 
     @torch.no_grad()
     def encode(self, batch) -> list[dict[int, np.ndarray]]:
         """For each picture {class: (n, feat_num + 1)}: a row an instance, last its size in 1/32 of the picture."""
-        self.eval()
-        label, inst = (value.to(self.device) if torch.is_tensor(value) else None for value in (batch["label"], batch["inst"]))
+        self.model.eval()
+        device = self.model.device
+        label, inst = (value.to(device) if torch.is_tensor(value) else None for value in (batch["label"], batch["inst"]))
         maps = label if inst is None else inst
         regions = Regions.of(maps)
-        mu, _ = self.posterior(batch["image"].to(self.device), regions)
+        mu, _ = self.posterior(batch["image"].to(self.model.device), regions)
         size = regions.size / (maps.shape[-2] * maps.shape[-1] // 32)
         rows = torch.cat([mu, size[:, None]], 1).cpu().numpy()
         classes, pictures = self._classes(regions, label), regions.picture.cpu().numpy()
@@ -155,14 +159,14 @@ class StyledDrawing:
         if self.opt.use_vae:
             raise UserError("--use_vae: its features have no bounds, so pictures cannot hold them; train the first stage "
                             "without --use_vae")
-        self.eval()
-        ctx = self.context_of(batch)
+        self.model.eval()
+        ctx = self.model.context_of(batch)
         regions = Regions.of(ctx.pooled_over)
         return regions.paint(self.posterior(ctx.image, regions)[0])
 
     def class_map(self, batch) -> np.ndarray:
         """(N, H, W) int64: the class whose style each pixel takes."""
-        ctx = self.context_of(batch)
+        ctx = self.model.context_of(batch)
         regions = Regions.of(ctx.pooled_over)
         return self._classes(regions, ctx.source)[regions.index.cpu().numpy()]
 

@@ -28,7 +28,7 @@ _SMALLEST_CLOSEUP = 96  # pixels; smaller ones are enlarged
 def draw_sheet(model, dataset, table: FeatureTable, book: StyleBook, files: RunFiles) -> Path:
     """Draw every style of a book on a label map that shows its class, and write the page.
 
-    model: has `restyle(batch, changes, at_once)`, `class_map(batch)` and a generator. dataset: its items in the order of the
+    model: one with a generator whose `drawing` is a StyledDrawing. dataset: its items in the order of the
         table's pictures. files: the record of the folder that the page goes to.
     The reference is the picture that shows most classes; a class that it lacks is drawn on the picture where it is largest.
     Returns the page's path. Raises UserError where files cannot be written.
@@ -76,7 +76,7 @@ class _Sheet:
                                 f" such as --style {self._example(book)}; the flag may be given several times.")
         batch = self._batch(picture)
         opt = self.model.opt
-        own = next(self.model.restyle(batch, [(-1, np.zeros(opt.feat_num))]))
+        own = next(self.model.drawing.restyle(batch, [(-1, np.zeros(opt.feat_num))]))
         shown = {"label map": tensor2label(batch["label"][0], opt.label_channels, colors=opt.spec.class_colors or None),
                  "in its own style": tensor2im(own), "photo": tensor2im(batch["image"][0])}
         self._add("reference", shown, f"Reference: {name}", width=256)
@@ -91,11 +91,11 @@ class _Sheet:
         batch = self._batch(picture)
         height, width = batch["image"].shape[-2:]
         changes = [(found.label, centre) for found in classes for centre in found.centres]
-        return self.model.restyle(batch, changes, max(1, _AT_ONCE // (height * width)))
+        return self.model.drawing.restyle(batch, changes, max(1, _AT_ONCE // (height * width)))
 
     def row(self, found: ClassStyles, picture: int, drawn) -> None:
         """A class's styles, side by side, close up where the class is small."""
-        y, x = _window(self.model.class_map(self._batch(picture))[0] == found.label)
+        y, x = _window(self.model.drawing.class_map(self._batch(picture))[0] == found.label)
         shown = {}
         for i, (image, share) in enumerate(zip(drawn, found.shares)):
             shown[f"{found.name}={i} ({share:.0%})"] = _enlarged(np.ascontiguousarray(tensor2im(image)[y, x]))
