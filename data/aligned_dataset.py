@@ -190,7 +190,7 @@ class AlignedDataset(BaseDataset):
                     path = self.files[role][key]
                     self._check_shape(key, role, size)
             path = self.files[self.lead][key]
-            self._check_size(key, size)
+            self.refuse_size(path, self.preprocess.final(size))
         except UserError as error:
             return path, str(error)
         return None
@@ -199,14 +199,6 @@ class AlignedDataset(BaseDataset):
         """A partner may be larger or smaller than the label map, but not of another shape."""
         path, what = self.files[role][key], "label map" if self.lead == "label" else "photo"
         refuse_other_view(path, image_size(path), f"{what} {self.files[self.lead][key]}", size)
-
-    def _check_size(self, key: str, size):
-        (width, height), step, least = self.preprocess.final(size), self.needs.multiple, self.needs.least
-        if width % step or height % step or min(width, height) < least:
-            flag = f"--fineSize {self.opt.fineSize}" if "crop" in self.opt.resize_or_crop else f"--loadSize {self.opt.loadSize}"
-            raise UserError(f"{flag}: {self.files[self.lead][key]} becomes {width}x{height}, but these networks take sides "
-                            f"that are multiples of {step}, from {least} up; choose another size, or --resize_or_crop none "
-                            "or resize_and_crop")
 
     def _label_fault(self, key: str) -> tuple[Path, str] | None:
         try:

@@ -77,6 +77,14 @@ class BaseDataset(ABC):
             raise UserError(f"{first_few(inputs)}: --dataset_mode {opt.dataset_mode} takes no such input; leave it out")
         return {}
 
+    def refuse_size(self, path, size: tuple[int, int]) -> None:
+        """Raise UserError where a picture becomes a (width, height) that the networks do not take."""
+        (width, height), step, least = size, self.needs.multiple, self.needs.least
+        if width % step or height % step or min(width, height) < least:
+            flag = f"--fineSize {self.opt.fineSize}" if "crop" in self.opt.resize_or_crop else f"--loadSize {self.opt.loadSize}"
+            raise UserError(f"{flag}: {path} becomes {width}x{height}, but these networks take sides that are multiples of "
+                            f"{step}, from {least} up; choose another size, or --resize_or_crop none or resize_and_crop")
+
     def legend(self, batch: dict, i: int) -> list[int]:
         """The classes that item i of a batch shows, for the legend of a page."""
         return []
