@@ -76,9 +76,15 @@ def test_a_data_root_sets_sizes_preprocessing_networks_and_epochs_and_nothing_el
              "num_D", "n_layers_D", "ndf", "no_lsgan", "no_ganFeat_loss", "no_vgg_loss", "lambda_feat", "lambda_l1",
              "lambda_pyr", "lambda_gan", "lambda_kld", "kld_free_bits", "kld_warmup", "pool_size"}
     may |= train if role == "train" else {"aspect_ratio"}
+    never = {"name", "gpu_ids", "checkpoints_dir", "model", "dataset_mode", "dataroot", "phase", "verbose", "compile",
+             "nThreads", "local_rank", "which_epoch", "seed", "load_features", "precision", "fp16"}
     known = parsers(role)
-    assert known.from_dataset == may
-    for dest in known.flags().keys() - may:
+    assert not never & known.from_dataset
+    assert may <= known.from_dataset
+    for dest in known.from_dataset - {"resize_or_crop"}:
+        flag = known.flags()[dest]
+        assert flag.nargs == 0 or flag.choices or isinstance(flag.default, (int, float)), f"{dest} may hold any text"
+    for dest in known.flags().keys() - known.from_dataset:
         defaults(spot, **{dest: "1"})
         with pytest.raises(UserError, match=f"^data/dataset.json: defaults holds '{dest}', .*--{dest}$"):
             options(["--name", "x", "--dataroot", "data", "--niter" if role == "train" else "--how_many", "1"], role)
