@@ -12,6 +12,7 @@ from options.train_options import TrainOptions
 from util import distributed
 from util.device import device_of
 from util.errors import command_line
+from util.files import make_folder
 from util.progress import Progress
 
 AT_ONCE = 16  # pictures, where --batchSize says nothing
@@ -25,8 +26,7 @@ def main():
     distributed.start(device_of(opt.gpu_ids))
     loader = CreateDataLoader(opt)
     encoding = create_model(opt).new_encoding()
-    folder = saved.experiment_folder(opt)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(saved.experiment_folder(opt))
     at_once = opt.batchSize if opt.sources["batchSize"] == "command line" else AT_ONCE
     with Progress(loader.share) if distributed.is_main() else distributed.Quiet() as progress:
         for batch in grouped(loader.load_data(), at_once):

@@ -12,6 +12,7 @@ from options.train_options import TrainOptions
 from util import distributed
 from util.device import device_of
 from util.errors import command_line
+from util.files import make_folder
 from util.progress import Progress
 from util.util import save_image, tensor2im
 
@@ -30,7 +31,7 @@ def main():
             maps = model.feature_map(batch).repeat_interleave(2, 2).repeat_interleave(2, 3)
             for name, feature_map in zip(batch["name"], maps):
                 path = folder / f"{name}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(path.parent)
                 save_image(tensor2im(feature_map), path)
             progress.update(len(maps))
     distributed.barrier()  # what is said next holds for all processes

@@ -12,7 +12,7 @@ from PIL import Image
 
 from datasets._check_pictures import overlay
 from util.errors import UserError
-from util.files import atomic_write
+from util.files import make_folder, write_text
 from util.util import palette
 
 SHOWN = 200  # lines a kind of problem on the page
@@ -71,9 +71,8 @@ def write_report(path, result) -> None:
         _problems(result)
         _classes(result)
         _pictures(result)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path, "w") as stream:
-        stream.write(page.render())
+    make_folder(Path(path).parent)
+    write_text(path, page.render())
 
 
 def _headline(result) -> None:

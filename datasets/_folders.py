@@ -10,7 +10,7 @@ from PIL import Image
 
 from data.dataset_spec import FILE_NAME, DatasetSpec
 from util.errors import UserError
-from util.files import atomic_write, escaped, read_json, write_json
+from util.files import atomic_write, escaped, make_folder, read_json, write_bytes, write_json
 
 SIZES = (16, 4096)
 JPEG_QUALITY = 95
@@ -35,11 +35,7 @@ def start_root(out, spec: DatasetSpec, settings: dict, earlier: dict | None = No
     'prepared'. earlier: settings that roots made before there were such do not state, and what they were made with.
     Raises UserError where `out` was made with others, or holds somebody else's dataset.json.
     """
-    out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be made ({error.strerror})") from error
+    out = make_folder(out)
     if (out / FILE_NAME).is_file():
         _refuse_other(out, spec, settings, earlier or {})
     else:
@@ -63,16 +59,6 @@ def _refuse_other(out: Path, spec: DatasetSpec, settings: dict, earlier: dict) -
                             "with the same, or choose another folder")
 
 
-def subfolder(out: Path, name: str) -> Path:
-    """out/name, made. Raises UserError where it cannot be."""
-    folder = out / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror})") from error
-    return folder
-
-
 def file_names(folder: Path) -> set[str]:
     """The names in a folder; none where there is no such folder. One listing instead of a question a file."""
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
@@ -93,12 +79,6 @@ def write_photo(path, image: Image.Image) -> None:
     data = io.BytesIO()
     image.save(data, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
     write_bytes(path, data.getbuffer())
-
-
-def write_bytes(path, data) -> None:
-    """Save bytes, whole or not at all."""
-    with atomic_write(path) as stream:
-        stream.write(data)
 
 
 def write_csv(path, header, rows) -> None:

@@ -18,13 +18,14 @@ from PIL import Image
 from data.dataset_spec import SCHEMES, DatasetSpec, face_spec
 from data.image_files import image_names
 from datasets import face_detection
-from datasets._folders import check_limit, check_size, start_root, subfolder, write_ids, write_photo
+from datasets._folders import check_limit, check_size, start_root, write_ids, write_photo
 from datasets._parsing_journal import MOST_MIRRORED, Journal, Row
 from datasets._work import GIVE_UP_AFTER, add_jobs_flag, work
 from datasets.face_alignment import Landmarks, read_landmarks
 from models.face_parser import FaceParser
 from util.device import PRECISIONS
 from util.errors import UserError, command_line, first_few
+from util.files import make_folder
 from util.overlay import overlay
 from util.util import palette
 
@@ -142,7 +143,7 @@ class _Writer:
     def __init__(self, out: Path, phase: str, settings: Settings, colors: np.ndarray, journal: Journal):
         self.settings, self.colors, self.journal = settings, colors, journal
         kinds = ["label"] + ["img"] * settings.photos + ["overlay"] * settings.overlays
-        self.folders = {kind: subfolder(out, f"{phase}_{kind}") for kind in kinds}
+        self.folders = {kind: make_folder(out / f"{phase}_{kind}") for kind in kinds}
 
     def write(self, row: Row, photo: np.ndarray, ids: np.ndarray) -> None:
         for kind, folder in self.folders.items():
@@ -157,7 +158,7 @@ def _place(folder: Path, name: str, suffix: str) -> Path:
     """folder/name.suffix; the folders within the name are made."""
     path = folder / (name + suffix)
     if "/" in name:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     return path
 
 

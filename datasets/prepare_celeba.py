@@ -21,7 +21,6 @@ from datasets._folders import (
     check_size,
     file_names,
     start_root,
-    subfolder,
     write_csv,
     write_ids,
     write_photo,
@@ -29,6 +28,7 @@ from datasets._folders import (
 from datasets._tables import read_table
 from datasets._work import add_jobs_flag, work, work_through
 from util.errors import UserError, command_line, first_few
+from util.files import make_folder
 
 PHASES = ("train", "val", "test")  # by the number in list_eval_partition
 
@@ -274,7 +274,7 @@ def main(arguments=None) -> int:
     phases = [phase for phase in PHASES if phase in {split[file] for file in files}]
     for phase in phases:
         for kind in ("img",) if labels is None else ("label", "img"):
-            subfolder(out, f"{phase}_{kind}")
+            make_folder(out / f"{phase}_{kind}")
     tasks = missing(files, split, labels, out)
     try:
         work_through(functools.partial(prepare_photo, job=Job(photos, out, args.size, spec.label_nc)), tasks, args.jobs,

@@ -19,8 +19,6 @@ from datasets._folders import (
     check_size,
     file_names,
     start_root,
-    subfolder,
-    write_bytes,
     write_csv,
     write_ids,
     write_photo,
@@ -28,6 +26,7 @@ from datasets._folders import (
 from datasets._tables import read_lines, read_table
 from datasets._work import add_jobs_flag, work_through
 from util.errors import UserError, command_line
+from util.files import make_folder, write_bytes
 
 PHOTOS, MASKS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"
 MAPPING, ATTRIBUTES = "CelebA-HQ-to-CelebA-mapping.txt", "CelebAMask-HQ-attribute-anno.txt"
@@ -219,8 +218,8 @@ def main(arguments=None) -> int:
     out = start_root(args.out, face_spec(args.scheme, {"loadSize": args.size}),
                      {"program": "prepare_celebamask_hq", "size": args.size})
     for phase in {face.phase for face in faces}:
-        subfolder(out, f"{phase}_label")
-        subfolder(out, f"{phase}_img")
+        make_folder(out / f"{phase}_label")
+        make_folder(out / f"{phase}_img")
     tasks = missing(faces, out)
     prepare = functools.partial(prepare_face, src=src, out=out, size=args.size, scheme=args.scheme)
     try:

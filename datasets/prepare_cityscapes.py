@@ -13,9 +13,10 @@ from pathlib import Path
 
 from data.dataset_spec import DatasetSpec
 from data.image_files import open_image
-from datasets._folders import check_limit, file_names, start_root, subfolder, write_bytes, write_csv
+from datasets._folders import check_limit, file_names, start_root, write_csv
 from datasets._work import add_jobs_flag, work_through
 from util.errors import UserError, command_line, first_few
+from util.files import make_folder, write_bytes
 from util.util import labelcolormap
 
 # ids 0..33 of the label maps, and last the licence plate, which Cityscapes numbers -1
@@ -147,7 +148,7 @@ def main(arguments=None) -> int:
     scenes = everything[:args.limit]
     out = start_root(args.out, cityscapes_spec(), {"program": "prepare_cityscapes"})
     for folder in {scene.target(out, kind).parent for scene in scenes for kind in PARTS}:
-        subfolder(out, folder.name)
+        make_folder(folder)
     tasks = missing(scenes, out)
     try:
         work_through(functools.partial(prepare_scene, src=src, out=out, link=args.link), tasks, args.jobs, "pictures")

@@ -17,7 +17,7 @@ from data.image_files import list_images, read_label
 from datasets._folders import file_names, write_ids
 from datasets._work import add_jobs_flag, work_through
 from util.errors import UserError, command_line
-from util.files import read_json, write_json
+from util.files import make_folder, read_json, write_json
 
 # All maps are converted in here first; only when every one is done do they replace the old ones. The journal says how
 # far that went, so that a root is never left with maps of both numberings and nothing to tell them apart.
@@ -68,7 +68,7 @@ def stage_maps(root: Path, table: np.ndarray, dontcare: int | None, jobs: int) -
     for folder in folders_of(root):
         for path in list_images(root / folder).values():
             target = (root / STAGE / folder / path.relative_to(root / folder)).with_suffix(".png")
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             tasks.append((path, target))
     there = {folder: file_names(folder) for folder in {target.parent for _, target in tasks}}
     tasks = [(source, target) for source, target in tasks if target.name not in there[target.parent]]
@@ -119,10 +119,7 @@ def begin(root: Path, before: str, after: str) -> dict:
     if journal and (journal["state"] == "replacing" or (journal["from"], journal["to"]) == (before, after)):
         return journal
     shutil.rmtree(root / STAGE, ignore_errors=True)
-    try:
-        (root / STAGE).mkdir()
-    except OSError as error:
-        raise UserError(f"--data {root}: cannot be written ({error.strerror}); change its permissions") from error
+    make_folder(root / STAGE)
     journal = {"from": before, "to": after, "state": "converting"}
     write_json(path, journal)
     return journal

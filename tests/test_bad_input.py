@@ -498,6 +498,18 @@ def _(spot):
     return spot.draw("--results_dir", spot.folder / "file")
 
 
+@case("checkpoints_dir is a file when encoding", "file/new: cannot be made")
+def _(spot):
+    (spot.folder / "file").write_text("")
+    return spot.encode("--name", "new", "--checkpoints_dir", spot.folder / "file", "--load_pretrain", spot.faces)
+
+
+@case("the folder of feature maps is a file", "train_feat: cannot be made")
+def _(spot):
+    (spot.data / "train_feat").write_text("")
+    return ["precompute_feature_maps", *spot.encode()[1:]]
+
+
 def assert_refused(done, culprit, spot, before):
     """What every refusal is like."""
     assert "Traceback" not in done.err

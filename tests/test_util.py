@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from util.errors import UserError
+from util.files import make_folder, write_text
 from util.util import (
     UniqueStems,
     labelcolormap,
@@ -95,9 +96,17 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["x.png"]
 
 
-def test_unwritable_file_is_named(tmp_path):
-    with pytest.raises(UserError, match="no/x.png"):
+def test_what_cannot_be_written_or_made_is_named(tmp_path):
+    with pytest.raises(UserError, match="no/x.png: cannot be written"):
         save_image(np.zeros((2, 2, 3), np.uint8), tmp_path / "no" / "x.png")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file/sub: cannot be made"):
+        make_folder(tmp_path / "file" / "sub")
+
+
+def test_text_is_utf_8_whatever_a_file_name_holds(tmp_path):
+    write_text(tmp_path / "a.txt", "é \udcc4\n")
+    assert (tmp_path / "a.txt").read_bytes() == "é \\udcc4\n".encode()
 
 
 def test_aspect_ratio_stretches_one_side():

@@ -2,50 +2,73 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from util.errors import UserError
 
+UNFINISHED = re.compile(r"\.writing-\d+-\d+-\d+(\.\w+)?")  # the temporary names of `atomic_path`
+_counter = itertools.count()
+
 
 @contextlib.contextmanager
-def atomic_write(path, mode: str = "wb", sync: bool = False):
-    """Open a file for writing that appears at `path` only once it is complete.
+def atomic_path(path) -> Iterator[str]:
+    """Give a temporary path in the folder of `path`; what was written there becomes `path` when the block ends.
 
-    mode: 'wb' or 'w' (UTF-8; what that lacks goes in as `escaped` has it). sync: also wait until the bytes are on the disk,
-        as a checkpoint needs.
-    Raises UserError naming `path` when the disk is full or the folder cannot be written; leaves nothing behind.
+    Readers see the old file or the new one, never half of one. The temporary name keeps the suffix, by which Pillow and
+    matplotlib choose the format. Raises UserError naming `path` where the disk is full or the folder cannot be written; a block
+    that fails leaves the old file and nothing else.
     """
-    path = Path(path)
-    temporary = None
+    path = os.fspath(path)
+    folder, suffix = os.path.dirname(path), os.path.splitext(path)[1]
+    # processes on several machines may share a process id, but not a rank
+    temporary = os.path.join(folder, f".writing-{os.environ.get('RANK', '0')}-{os.getpid()}-{next(_counter)}{suffix}")
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent)
-        text = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
-        with os.fdopen(handle, mode, **text) as stream:
-            yield stream
-            stream.flush()
-            if sync:
-                os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        yield temporary
         os.replace(temporary, path)
-        temporary = None
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error}); free some space or check the folder's "
                         "permissions") from error
     finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
 
 
-def _umask() -> int:
-    """The process's umask (reading it means setting it)."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+@contextlib.contextmanager
+def atomic_write(path, mode: str = "wb") -> Iterator[IO]:
+    """Open a file for writing that appears at `path` once the block ends; see `atomic_path`.
+
+    mode: 'wb', or 'w' for UTF-8 with '\\n' at the end of lines; what UTF-8 lacks is written as by `escaped`.
+    """
+    text = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace", "newline": "\n"}
+    with atomic_path(path) as temporary, open(temporary, mode, **text) as stream:
+        yield stream
+
+
+def write_bytes(path, data) -> None:
+    """Write a bytes-like object atomically."""
+    with atomic_write(path) as stream:
+        stream.write(data)
+
+
+def write_text(path, text: str) -> None:
+    """Write text as UTF-8, atomically."""
+    with atomic_write(path, "w") as stream:
+        stream.write(text)
+
+
+def make_folder(path) -> Path:
+    """Make a folder and those above it, where they are missing. Raises UserError where it cannot be made or is a file."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be made ({error.strerror or error}); choose a folder you may write to") from error
+    return Path(path)
 
 
 def escaped(text: str) -> str:
@@ -60,9 +83,7 @@ def unescaped(text: str) -> str:
 
 def write_json(path, value) -> None:
     """Write `value` as indented UTF-8 JSON, atomically. NaN and infinity are refused: JSON has neither."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with atomic_write(path, "w") as stream:
-        stream.write(text)
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path, limit: int = 64 << 20):

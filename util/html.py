@@ -10,7 +10,7 @@ from dominate import tags
 from dominate.util import raw
 from PIL import Image
 
-from util.util import mkdir, write_text
+from util.files import make_folder, write_text
 
 # 'self' means nothing to some browsers where the page is a file, hence file:
 _POLICY = ("default-src 'none'; img-src 'self' data: file:; style-src 'unsafe-inline'; base-uri 'none'; "
@@ -79,7 +79,7 @@ class HTML:
         """
         self.web_dir, self.title, self.refresh = os.fspath(web_dir), str(title), int(refresh)
         self.img_dir = os.path.join(self.web_dir, "images")
-        mkdir(self.img_dir)
+        make_folder(self.img_dir)
         self._parts: list[str] = []
         self._rows = 0
 

@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
+from util.files import atomic_path
 from util.loss_log import series
-from util.util import atomic_path
 
 _MOST_POINTS = 600  # more than a panel has pixels across
 _COLOURS = ("#2563b0", "#c2562d", "#3f8f5f", "#8a4fa3")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from util.errors import UserError, first_few
-from util.util import PARTIAL, write_text
+from util.files import UNFINISHED, write_text
 
 LIST = "page_files.json"
 _JOURNAL = ".written-{}.jsonl"  # by process; a line is [name, size], the size null until the file is there
@@ -37,7 +37,7 @@ class RunFiles:
             if path.is_file() and not path.is_symlink() and (None in sizes or path.stat().st_size in sizes):
                 _remove(path)
         for path in [*self.folder.glob(".writing-*"), *self.folder.glob("images/.writing-*")]:
-            if PARTIAL.fullmatch(path.name):
+            if UNFINISHED.fullmatch(path.name):
                 _remove(path)
         self._forget_journals()
         if self._read_list():

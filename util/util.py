@@ -4,21 +4,17 @@ Only NumPy and Pillow are imported; tensors bring their own methods.
 """
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import itertools
 import os
 import re
 
 import numpy as np
 from PIL import Image
 
-from util.errors import UserError
+from util.files import atomic_path, write_text  # noqa: F401 - the latter for util/metrics
 
 _PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 _LONGEST_STEM = 180  # bytes; file systems stop at 255, and `_synthesized_image.jpg` and the like come after
-PARTIAL = re.compile(r"\.writing-\d+-\d+-\d+(\.\w+)?")  # what `atomic_path` calls a file until it is whole
-_counter = itertools.count()
 # Ids 0-33 of Cityscapes and last its licence plate (-1): https://www.cityscapes-dataset.com
 _CITYSCAPES = (
     *[(0, 0, 0)] * 5, (111, 74, 0), (81, 0, 81), (128, 64, 128), (244, 35, 232), (250, 170, 160), (230, 150, 140),
@@ -128,57 +124,6 @@ def stretch(image_numpy, aspect_ratio):
     if (height, width) == image_numpy.shape[:2]:
         return image_numpy
     return np.asarray(Image.fromarray(image_numpy).resize((width, height), Image.Resampling.BICUBIC))
-
-
-@contextlib.contextmanager
-def atomic_path(path):
-    """Give a temporary path in the folder of `path`; what was written there becomes `path` when the block ends.
-
-    Readers see the old file or the new one, never half of one. The temporary name keeps the suffix, which is how
-    Pillow and matplotlib choose the format.
-
-    Raises:
-        UserError: the file cannot be written (permission, full disk, missing folder); it names `path`.
-    """
-    path = os.fspath(path)
-    folder, suffix = os.path.dirname(path), os.path.splitext(path)[1]
-    # of processes on several machines two may have one number
-    temporary = os.path.join(folder, f".writing-{os.environ.get('RANK', '0')}-{os.getpid()}-{next(_counter)}{suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; "
-                        "free some space or choose a folder you may write to") from error
-    finally:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
-
-
-def write_text(path, text: str) -> None:
-    """Write `text` as UTF-8 in one piece (see `atomic_path`), what UTF-8 lacks as `util.files.escaped` has it."""
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace",
-                                              newline="\n") as file:
-        file.write(text)
-
-
-def mkdir(path) -> None:
-    """Make a folder and those above it; no error where it is already there.
-
-    Raises:
-        UserError: it cannot be made, or is a file.
-    """
-    try:
-        os.makedirs(path, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {path}: {error.strerror or error}; "
-                        "choose a folder you may write to") from error
-
-
-def mkdirs(paths) -> None:
-    """`mkdir` for one path or a list of them."""
-    for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
-        mkdir(path)
 
 
 def safe_stem(name) -> str:

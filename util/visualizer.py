@@ -9,9 +9,10 @@ from tqdm import tqdm
 
 from util import loss_log
 from util.errors import UserError
+from util.files import make_folder
 from util.html import HTML
 from util.result_page import ResultPage
-from util.util import mkdir, safe_stem, save_image, stretch
+from util.util import safe_stem, save_image, stretch
 
 _EPOCH_PICTURE = re.compile(r"^epoch(\d{3,})_(.+)\.jpg$")
 _PLOT_SHARE = 20  # curves are drawn anew only when twenty times their own cost has passed
@@ -46,7 +47,7 @@ class Visualizer:
         use_board = self._train and getattr(opt, "tf_log", False)
         self._board = _tensorboard(os.path.join(folder, "logs")) if use_board else None
         if self._train:
-            mkdir(folder)
+            make_folder(folder)
             self._history = loss_log.newest_run(loss_log.read(self.log_name)) if self._html else []
             self._log = loss_log.LossLog(self.log_name, time.strftime("%c"))
 
@@ -63,7 +64,7 @@ class Visualizer:
         if not self._html:
             return
         self._epoch, self._labels = epoch, [safe_stem(label) for label in flat]
-        mkdir(os.path.join(self.web_dir, "images"))
+        make_folder(os.path.join(self.web_dir, "images"))
         for label, image in flat.items():
             save_image(image, os.path.join(self.web_dir, "images", f"epoch{epoch:03d}_{safe_stem(label)}.jpg"))
         self._plot()
