@@ -1,14 +1,10 @@
 """The 19 classes of CelebAMask-HQ, in the order of their ids."""
 from __future__ import annotations
 
-NAMES = ("background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear",
-         "mouth", "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth")
+from data.dataset_spec import CELEBAMASK_HQ
 
 (BACKGROUND, SKIN, NOSE, GLASSES, L_EYE, R_EYE, L_BROW, R_BROW, L_EAR, R_EAR,
- MOUTH, UPPER_LIP, LOWER_LIP, HAIR, HAT, EARRING, NECKLACE, NECK, CLOTH) = range(len(NAMES))
-
-# Ids that trade places when a picture is mirrored.
-FLIP_PAIRS = ((L_EYE, R_EYE), (L_BROW, R_BROW), (L_EAR, R_EAR))
+ MOUTH, UPPER_LIP, LOWER_LIP, HAIR, HAT, EARRING, NECKLACE, NECK, CLOTH) = range(len(CELEBAMASK_HQ))
 
 
 def eye(side: int) -> int:
