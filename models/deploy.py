@@ -13,8 +13,9 @@ from torch import nn
 from util.errors import UserError
 
 
-def export_onnx(net: nn.Module, channels: int, multiple: int, path: str) -> None:
-    """Write a generator as ONNX: input 'input' float32 (1, channels, H, W), output 'picture' (1, C, H, W) in [-1, 1].
+def export_onnx(net: nn.Module, channels: int, multiple: int, path: str, source: str = "input",
+                outputs: tuple[str, ...] = ("picture",)) -> None:
+    """Write a network as ONNX, a generator by default: from `source`, float32 (1, channels, H, W), to `outputs`, (1, C, H, W).
 
     H and W stay free, in steps of `multiple`. Raises UserError naming --export_onnx.
     """
@@ -31,7 +32,7 @@ def export_onnx(net: nn.Module, channels: int, multiple: int, path: str) -> None
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         torch.onnx.export(net.float().cpu(), (torch.zeros(1, channels, side, 2 * side),), path, dynamo=True,
-                          external_data=False, input_names=["input"], output_names=["picture"], dynamic_shapes=(shapes,),
+                          external_data=False, input_names=[source], output_names=list(outputs), dynamic_shapes=(shapes,),
                           verbose=False)
 
 

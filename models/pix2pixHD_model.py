@@ -19,7 +19,7 @@ from models.regions import Regions, edges, one_hot
 from models.styles import flags as style_flags
 from models.styles.drawing import StyledDrawing
 from util import distributed
-from util.checkpoint import read_together
+from util.checkpoint import is_there, read_together
 from util.errors import UserError
 from util.image_pool import ImagePool
 from util.util import tensor2im, tensor2label
@@ -88,23 +88,28 @@ class Pix2PixHDModel(BaseModel):
     # networks
 
     def networks(self):
-        """G and D and E to train, G (and E) to draw, E alone to encode, G alone to export."""
-        opt, condition = self.opt, self._channels()[0]
+        """G and D and E to train, G (and E) to draw, E alone to encode, G and E, if it is there, to export."""
+        opt, condition = self.opt, self.channels()[0]
         makers = {}
         if opt.role != "encode" and not (opt.role == "test" and (opt.onnx or opt.engine)):
             makers["G"] = self._make_generator
         if opt.role == "train":
             makers["D"] = lambda: MultiscaleDiscriminator(condition + opt.output_nc, opt.ndf, opt.n_layers_D, opt.norm,
                                                           opt.no_lsgan, opt.num_D, not opt.no_ganFeat_loss)
-        encodes = opt.role != "test" or not opt.export_onnx and (opt.use_encoded_image or style_flags.swaps(opt))
+        encodes = opt.role != "test" or (self._has_encoder() if opt.export_onnx else
+                                         opt.use_encoded_image or style_flags.swaps(opt))
         if self.use_features and not opt.load_features and encodes:
             makers["E"] = lambda: generator(opt.output_nc, opt.feat_num, opt.nef, "encoder", opt.n_downsample_E,
                                             norm=opt.norm_E or opt.norm, upsample=opt.upsample, image_skip=opt.feat_skip,
                                             variational=opt.use_vae)
         return makers
 
+    def _has_encoder(self) -> bool:
+        folder = Path(self.opt.checkpoints_dir) / self.opt.name
+        return is_there(weights.file_of(folder, self.opt.which_epoch, "E", averaged=not self.opt.no_ema))
+
     def _make_generator(self):
-        opt, (condition, features) = self.opt, self._channels()
+        opt, (condition, features) = self.opt, self.channels()
         return generator(condition + features, opt.output_nc, opt.ngf, opt.netG, opt.n_downsample_global, opt.n_blocks_global,
                          opt.n_local_enhancers, opt.n_blocks_local, feat_skip=features if opt.feat_skip else 0, norm=opt.norm,
                          upsample=opt.upsample, use_dropout=opt.use_dropout)
@@ -127,7 +132,7 @@ class Pix2PixHDModel(BaseModel):
         self.nets["G"] = net.to(self.device).eval().requires_grad_(False)
         return True
 
-    def _channels(self) -> tuple[int, int]:
+    def channels(self) -> tuple[int, int]:
         """Channels of the generator's input: the condition's and the features'."""
         opt = self.opt
         return (opt.label_channels or opt.input_nc) + (not opt.no_instance), opt.feat_num if self.use_features else 0
@@ -147,11 +152,12 @@ class Pix2PixHDModel(BaseModel):
                 self.nets["G"].float()
 
     def export_onnx(self, path):
-        """Write the generator as ONNX. Its input: one-hot labels, edges, features."""
-        from models.deploy import export_onnx
-        export_onnx(self.nets["G"], sum(self._channels()), self.opt.needs.multiple, path)
-        print(f"{path}: the generator, from (1, {sum(self._channels())}, H, W): one-hot labels (or the input picture), edges, "
-              "features")
+        """Write generator, encoder where there is one, and their manifest."""
+        from models.export import export
+        written = export(self, path)
+        for line in filter(None, [*self.notes, self.drawing.outdated_styles()]):
+            print(line)
+        print(f"{', '.join(map(str, written))}: see docs/onnx.md")
 
     def weights_hint(self, name, state):
         """The flags that a generator's or encoder's state dict was made with."""

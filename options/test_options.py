@@ -22,8 +22,9 @@ class TestOptions(BaseOptions):
         group.add_argument("--phase", type=folder_name, default="test", help="train, val, test, ...: prefix of the folders")
         group.add_argument("--which_epoch", type=epoch_name, default="latest", help="which checkpoint to draw with")
         group.add_argument("--how_many", type=whole(1), default=50, help="draw at most this many pictures")
-        group.add_argument("--export_onnx", default=None, metavar="FILE.onnx", help="write the generator as ONNX and stop "
-                           "(needs the onnx package)")
+        group.add_argument("--export_onnx", default=None, metavar="FILE.onnx", help="write generator, encoder "
+                           "and what feeds them as FILE.onnx, FILE_encoder.onnx, FILE_manifest.json, and stop (needs the "
+                           "packages onnx and onnxscript)")
         group.add_argument("--onnx", default=None, metavar="FILE.onnx", help="draw with an exported generator (needs "
                            "onnxruntime)")
         group.add_argument("--engine", default=None, metavar="FILE", help="draw with a TensorRT engine of the "

@@ -55,20 +55,24 @@ class Encoder(nn.Module):
         """(N, input_nc, H, W) in [-1, 1] -> (N, output_nc, H, W) before averaging: in [-1, 1], or mu, which has no bounds."""
         return finish(self.model, image, self.skip, image)
 
+    def maps(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(N, input_nc, H, W) -> mu and log-variance before averaging, (N, output_nc, H, W) each; see `posterior`."""
+        if self.logvar is None:
+            return self.features(image), None
+        padded = run_layers(list(self.model)[:-2], image, self.model.checkpointed)
+        mu = self.model[-2](padded)
+        return mu if self.skip is None else mu + self.skip(image), self.logvar(padded)
+
     def posterior(self, image: torch.Tensor, regions: Regions) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The Gaussian of each region, as (mu, log-variance): (R, output_nc) each, as precise as `Regions.mean`.
 
         mu = mean_P(W_mu h + b_mu) and l = clamp(mean_P(W_l h + b_l), -10, 10) over a region's pixels P. A plain encoder
         gives its pooled feature and None.
         """
-        if self.logvar is None:
-            return regions.mean(self.features(image).float()), None
-        padded = run_layers(list(self.model)[:-2], image, self.model.checkpointed)
-        mu = self.model[-2](padded)
-        if self.skip is not None:
-            mu = mu + self.skip(image)
-        log_variance = regions.mean(self.logvar(padded).float())
-        return regions.mean(mu.float()), log_variance.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
+        mu, log_variance = self.maps(image)
+        if log_variance is None:
+            return regions.mean(mu.float()), None
+        return regions.mean(mu.float()), regions.mean(log_variance.float()).clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
 
     def forward(self, image, inst):
         """image and an integer map (N, 1, H, W), or its Regions -> features averaged over each region of each picture."""

@@ -1,0 +1,86 @@
+"""A model for programs without PyTorch: generator and encoder as ONNX, and a manifest of how they are fed. See docs/onnx.md."""
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+from torch import nn
+
+from models.deploy import export_onnx
+from models.styles.styles import Styles
+from options import saved
+from util.files import write_json
+from util.util import palette
+
+VERSION = 1  # of the manifest
+
+
+class EncoderMaps(nn.Module):
+    """What the encoder finds before it is averaged over regions: (N, C, H, W) in [-1, 1] -> features (N, feat_num, H, W), or
+    a VAE's mu and log-variance."""
+
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, photo):
+        """The maps that there are."""
+        return tuple(found for found in self.encoder.maps(photo) if found is not None)
+
+
+def export(model, path: str) -> list[Path]:
+    """Write FILE.onnx, with an encoder FILE_encoder.onnx, and FILE_manifest.json; gives their paths.
+
+    model: a Pix2PixHDModel with the generator and, where it is to be written, the encoder among its nets.
+    Raises UserError naming --export_onnx, or a file of styles that is spoilt.
+    """
+    opt, stem = model.opt, Path(path).with_suffix("")
+    encoder, manifest = stem.with_name(f"{stem.name}_encoder.onnx"), stem.with_name(f"{stem.name}_manifest.json")
+    styles = model.drawing.styles = Styles.of_experiment(opt)
+    export_onnx(model.nets["G"], sum(model.channels()), opt.needs.multiple, path)
+    written = [Path(path)]
+    if "E" in model.nets:
+        outputs = ("mu", "log_variance") if opt.use_vae else ("features",)
+        export_onnx(EncoderMaps(model.nets["E"]), opt.output_nc, opt.needs.multiple, str(encoder), "photo", outputs)
+        written.append(encoder)
+    write_json(manifest, _manifest(model, styles, [file.name for file in written]))
+    return [*written, manifest]
+
+
+def _manifest(model, styles: Styles, files: list[str]) -> dict:
+    opt = model.opt
+    encoder = {"file": files[1], "input": "photo", "channels": opt.output_nc,
+               "outputs": ["mu", "log_variance"] if opt.use_vae else ["features"]} if len(files) > 1 else None
+    return {
+        "manifest": VERSION, "experiment": opt.name, "epoch": opt.which_epoch,
+        "generator": {"file": files[0], "input": "input", "output": "picture", "channels": _input_channels(model)},
+        "encoder": encoder,
+        "sizes": {"multiple": opt.needs.multiple, "least": opt.needs.least, "loadSize": opt.loadSize,
+                  "resize_or_crop": opt.resize_or_crop},
+        "feat_num": model.channels()[1],
+        "features_of": "label" if opt.label_feat else "instance" if opt.instance_feat else None,
+        "dontcare": opt.label_maps.dontcare,
+        "classes": _classes(opt, styles),
+        "versions": {**saved.versions(), **{name: metadata.version(name) for name in ("onnx", "onnxscript")}},
+    }
+
+
+def _input_channels(model) -> list[dict]:
+    """What the generator's input channels are, in their order: [{'what', 'first', 'count'}, ...]."""
+    opt, (condition, features) = model.opt, model.channels()
+    edge = int(not opt.no_instance)
+    kinds = [("one-hot classes" if opt.label_nc else "picture", condition - edge), ("edges", edge), ("features", features)]
+    starts = [0, condition - edge, condition]
+    return [{"what": what, "first": first, "count": count} for (what, count), first in zip(kinds, starts) if count]
+
+
+def _classes(opt, styles: Styles) -> list[dict]:
+    """Name, colour and styles by id; the styles' numbers are those of the style sheet, [] where there are none.
+
+    With --label_nc 0 the classes that have styles: there, an instance's number says its class.
+    """
+    ids = range(opt.label_channels) if opt.label_nc else sorted(styles.centres)
+    known = {label: name for name, label in styles.names.items()}  # for where the data root is not at hand
+    colors = palette(max(ids, default=0) + 1, opt.spec.class_colors).tolist()
+    return [{"id": i, "name": known.get(i, str(i)) if opt.spec.name_of(i) == str(i) else opt.spec.name_of(i),
+             "color": colors[i], "styles": [list(map(float, vector)) for vector in styles.centres.get(i, ())]} for i in ids]
