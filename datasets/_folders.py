@@ -12,20 +12,7 @@ from data.dataset_spec import FILE_NAME, DatasetSpec
 from util.errors import UserError
 from util.files import atomic_write, escaped, make_folder, read_json, write_bytes, write_json
 
-SIZES = (16, 4096)
 JPEG_QUALITY = 95
-
-
-def check_size(size: int) -> None:
-    """Raise UserError for a --size no picture should have."""
-    if not SIZES[0] <= size <= SIZES[1]:
-        raise UserError(f"--size {size}: give a side from {SIZES[0]} to {SIZES[1]} pixels")
-
-
-def check_limit(limit: int | None) -> None:
-    """Raise UserError for a --limit below 1."""
-    if limit is not None and limit < 1:
-        raise UserError(f"--limit {limit}: give a number of pictures from 1 up")
 
 
 def start_root(out, spec: DatasetSpec, settings: dict, earlier: dict | None = None) -> Path:

@@ -20,15 +20,8 @@ GIVE_UP_AFTER = 20  # failures in a row: a full disk or a wrong folder fails eve
 _busy = threading.Lock()  # held while a worker works on an item
 
 
-def add_jobs_flag(parser) -> None:
-    """--jobs, the same in every program."""
-    parser.add_argument("--jobs", type=int, default=0, help="processes to work with (default: one a processor core)")
-
-
 def job_count(jobs: int) -> int:
-    """--jobs as given, or the processor cores this process may use. Raises UserError for a negative number."""
-    if jobs < 0:
-        raise UserError(f"--jobs {jobs}: give a number of processes from 1 up, or 0 for one a processor core")
+    """--jobs as given, or for 0 the number of processor cores that this process may use."""
     return jobs or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
 
 

@@ -4,7 +4,6 @@ python -m datasets.check datasets/faceOriginIm --report report.html
 """
 from __future__ import annotations
 
-import argparse
 import functools
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,8 +18,10 @@ from data.label_maps import LabelMaps
 from datasets._check_findings import ERROR, NOTE, WARNING, Facts, Problem, Scene
 from datasets._check_names import pair_files, phases_of, read_spec
 from datasets._check_pictures import examine, label_fault
-from datasets._work import add_jobs_flag, work
+from datasets._program import Program
+from datasets._work import work
 from datasets.relabel import half_way
+from options.flags import whole
 from util.errors import UserError, command_line, first_few
 
 SHOWN = 10  # lines a kind of problem on the terminal, unless --all
@@ -264,28 +265,23 @@ def print_result(result: Result, everything: bool) -> None:
           f"{errors} errors, {warnings} warnings")
 
 
-def flags() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m datasets.check", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Look at every file of a data root and say, by file, what training would trip over.\n"
-                    "Exit status: 0 clean (or with notes only), 1 with warnings, 2 with errors.",
-        epilog="example:\n  python -m datasets.check datasets/faceOriginIm --report report.html")
+def flags() -> Program:
+    parser = Program("check", "Look at every file of a data root and say, by file, what training would trip over.\n\n"
+                     "Exit status: 0 clean (or with notes only), 1 with warnings, 2 with errors.",
+                     "datasets/faceOriginIm --report report.html")
     parser.add_argument("dataroot", metavar="DIR", help="the data root, which holds train_label and train_img")
-    parser.add_argument("--label_nc", type=int, help=f"number of classes (default: what its {FILE_NAME} says)")
+    parser.add_argument("--label_nc", type=whole(0, 65535), help=f"number of classes (default: what its {FILE_NAME} says)")
     parser.add_argument("--contain_dontcare_label", action="store_true", help=f"{DONTCARE} marks unlabelled pixels (default: "
                         f"what its {FILE_NAME} calls dontcare)")
     parser.add_argument("--report", metavar="FILE", help="also write a page with counts by class and pictures")
     parser.add_argument("--all", action="store_true", help=f"list every problem, not only {SHOWN} of a kind")
-    parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
-    add_jobs_flag(parser)
+    parser.add_shared("--jobs", "--verbose")
     return parser
 
 
 def main(arguments=None) -> int:
     """The program; returns its exit status."""
     args = flags().parse_args(arguments)
-    if args.label_nc is not None and not 0 <= args.label_nc < 65536:
-        raise UserError(f"--label_nc {args.label_nc}: give a number of classes from 0 up")
     result = full_check(args.dataroot, args.label_nc, args.jobs, args.contain_dontcare_label)
     print_result(result, args.all)
     if args.report:

@@ -8,7 +8,6 @@ but the seed, its number, its half of the set and its size.
 """
 from __future__ import annotations
 
-import argparse
 import io
 import os
 from functools import partial
@@ -19,34 +18,24 @@ import numpy as np
 from PIL import Image
 
 from data.dataset_spec import face_spec
-from datasets._work import add_jobs_flag, work_through
+from datasets._program import Program
+from datasets._work import work_through
 from datasets.portraits.portrait import draw_portrait
+from options.flags import whole
 from util.errors import UserError, command_line, first_few
 from util.files import make_folder, write_bytes
 
 SPLITS = ("train", "test")
-SMALLEST, LARGEST = 32, 2048
 JPEG = {"quality": 90, "optimize": True}
 
 
 def make_sample_faces(out: str | os.PathLike, train: int, test: int, size: int, seed: int = 0, jobs: int = 0) -> None:
     """Write `train` and `test` portraits of `size` x `size` pixels into the folder `out`. jobs: see `_work.job_count`."""
     out = Path(out)
-    _check(train, test, size, seed)
     tasks = [(split, number) for split, count in zip(SPLITS, (train, test)) for number in range(count)]
     _prepare(out, {f"{split}/{number:04d}" for split, number in tasks})
     work_through(partial(_write_portrait, out, size, seed), tasks, jobs, "portraits")
     face_spec(defaults={"loadSize": size}).write(out)
-
-
-def _check(train: int, test: int, size: int, seed: int) -> None:
-    for flag, number in (("--train", train), ("--test", test), ("--seed", seed)):
-        if number < 0:
-            raise UserError(f"{flag} {number}: must not be negative")
-    if train + test == 0:
-        raise UserError("--train 0 --test 0: nothing to draw; ask for at least one portrait")
-    if not SMALLEST <= size <= LARGEST:
-        raise UserError(f"--size {size}: must be from {SMALLEST} to {LARGEST}")
 
 
 def _prepare(out: Path, wanted: set[str]) -> None:
@@ -77,37 +66,27 @@ def _encoded(pixels: np.ndarray, form: str, **options) -> bytes:
     return buffer.getvalue()
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports a bad argument as every other fault of the user's: in one line."""
-
-    def error(self, message: str):
-        raise UserError(f"{message}; see --help")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m datasets.make_sample_faces", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Draw illustrated portraits with exact label maps (19 classes of CelebAMask-HQ).",
-        epilog="example:\n  python -m datasets.make_sample_faces --out datasets/faces --train 2000 --test 100 "
-               "--size 512 --seed 1")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; made where it is missing")
-    parser.add_argument("--train", type=int, default=96, metavar="N", help="training portraits (default 96)")
-    parser.add_argument("--test", type=int, default=24, metavar="M", help="test portraits (default 24)")
-    parser.add_argument("--size", type=int, default=256, metavar="S",
-                        help=f"pixels each way, {SMALLEST} to {LARGEST} (default 256)")
-    parser.add_argument("--seed", type=int, default=0, metavar="K", help="another seed, other people (default 0)")
-    parser.add_argument("--verbose", action="store_true", help="show the traceback of an error too")
-    add_jobs_flag(parser)
+def flags() -> Program:
+    parser = Program("make_sample_faces", "Draw illustrated portraits with exact label maps (19 classes of CelebAMask-HQ).",
+                     "--out datasets/faces --train 2000 --test 100 --size 512 --seed 1")
+    parser.add_shared("--out")
+    parser.add_argument("--train", type=whole(0), default=96, help="training portraits")
+    parser.add_argument("--test", type=whole(0), default=24, help="test portraits")
+    parser.add_shared("--size", type=whole(32, 2048), default=256)
+    parser.add_argument("--seed", type=whole(0), default=0, help="another seed, other people")
+    parser.add_shared("--jobs", "--verbose")
     return parser
 
 
-@command_line
-def main() -> None:
-    """The command line."""
-    flags = _parser().parse_args()
-    make_sample_faces(flags.out, flags.train, flags.test, flags.size, flags.seed, flags.jobs)
-    print(f"{flags.out}: {flags.train} training and {flags.test} test portraits of {flags.size} x {flags.size} pixels")
+def main(arguments=None) -> int:
+    """The program; returns its exit status."""
+    args = flags().parse_args(arguments)
+    if args.train + args.test == 0:
+        raise UserError("--train 0 --test 0: nothing to draw; ask for at least one portrait")
+    make_sample_faces(args.out, args.train, args.test, args.size, args.seed, args.jobs)
+    print(f"{args.out}: {args.train} training and {args.test} test portraits of {args.size} x {args.size} pixels")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    command_line(main)()

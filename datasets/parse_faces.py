@@ -4,7 +4,6 @@ python -m datasets.parse_faces --images photos --out datasets/mine --checkpoint 
 """
 from __future__ import annotations
 
-import argparse
 import functools
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +17,13 @@ from PIL import Image
 from data.dataset_spec import SCHEMES, DatasetSpec, face_spec
 from data.image_files import image_names
 from datasets import face_detection
-from datasets._folders import check_limit, check_size, start_root, write_ids, write_photo
+from datasets._folders import start_root, write_ids, write_photo
 from datasets._parsing_journal import MOST_MIRRORED, Journal, Row
-from datasets._work import GIVE_UP_AFTER, add_jobs_flag, work
+from datasets._program import Program
+from datasets._work import GIVE_UP_AFTER, work
 from datasets.face_alignment import Landmarks, read_landmarks
 from models.face_parser import FaceParser
+from options.flags import folder_name, number, whole
 from util.device import PRECISIONS
 from util.errors import UserError, command_line, first_few
 from util.files import make_folder
@@ -171,58 +172,44 @@ def fingerprint(checkpoint) -> str:
             hashlib.sha256(stream.read()).hexdigest()[:12]
 
 
-def flags() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m datasets.parse_faces", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Make a data root from a folder of photos: <phase>_img of square photos, <phase>_label with the maps\n"
-                    "that a face parser makes, <phase>_overlay to look at, and tables of what was found and of what to look\n"
-                    "at. Each is named after its photo. A second run does only what is missing.",
-        epilog="example:\n  python -m datasets.parse_faces --images photos --out datasets/mine --checkpoint "
-               "checkpoints/parser --align\n  python train.py --dataroot datasets/mine --label_feat --name mine")
-    parser.add_argument("--images", required=True, help="folder of photos, subfolders included")
-    parser.add_argument("--out", required=True, help="the data root to write")
+def flags() -> Program:
+    parser = Program("parse_faces", "Make a data root from a folder of photos: <phase>_img of square photos, <phase>_label "
+                     "with the maps that a face parser makes, <phase>_overlay to look at, and tables of what was found and of "
+                     "what to look at. Each is named after its photo. A second run does only what is missing.",
+                     "--images photos --out datasets/mine --checkpoint checkpoints/parser --align",
+                     "python train.py --dataroot datasets/mine --label_feat --name mine")
+    parser.add_argument("--images", required=True, metavar="DIR", help="folder of photos, subfolders included")
+    parser.add_shared("--out")
     parser.add_argument("--checkpoint", required=True, metavar="DIR_OR_PTH", help="an experiment of train.py --model "
                         "parsing, or a file of BiSeNet's weights such as 79999_iter.pth")
     parser.add_argument("--scheme", choices=sorted(SCHEMES), help=f"numbering of the maps (default: {DEFAULT_SCHEME} where the "
                         "parser has those classes, else its own)")
-    parser.add_argument("--phase", default="train", help="train, val, test, ...: prefix of the folders (default: train)")
-    parser.add_argument("--size", type=int, default=512, help="side of photos and maps (default: 512)")
+    parser.add_argument("--phase", type=folder_name, default="train", help="train, val, test, ...: prefix of the folders")
+    parser.add_shared("--size")
     parser.add_argument("--align", action="store_true", help="find each face (with OpenCV's cascades, which versions before "
                         "5 bring), and turn, scale and cut the photo so that all faces lie alike; photos without a face "
                         "are listed and left out")
     parser.add_argument("--faces", choices=("largest", "all"), default="largest", help="with --align, of a photo of several "
-                        "people: take the largest face, or all, numbered from the largest on (a_1, a_2) (default: largest)")
+                        "people: take the largest face, or all, numbered from the largest on (a_1, a_2)")
     parser.add_argument("--landmarks", metavar="FILE", help="align by these points instead of searching: rows of a name and "
                         "x y of left eye, right eye, nose, left and right corner of the mouth, such as CelebA's")
-    parser.add_argument("--smooth", type=float, default=0.0, metavar="PIXELS", help="take specks and ragged borders away: "
-                        "feather the classes' probabilities over so many pixels (default: 0, not at all)")
-    parser.add_argument("--min_agreement", "--min_confidence", type=float, default=0.8, metavar="KAPPA", help="list photos "
-                        "whose map agrees less with that of their mirror image, 1 being the same map and 0 chance; a low "
-                        "figure means a bad map, a high one not always a good one (default: 0.8)")
+    parser.add_argument("--smooth", type=number(0, 50), default=0.0, metavar="PIXELS", help="take specks and ragged borders "
+                        "away: feather the classes' probabilities over so many pixels; 0: not at all")
+    parser.add_argument("--min_agreement", "--min_confidence", type=number(0, 1), default=0.8, metavar="KAPPA", help="list "
+                        "photos whose map agrees less with that of their mirror image, 1 being the same map and 0 chance; a "
+                        "low figure means a bad map, a high one not always a good one")
     parser.add_argument("--no_overlay", action="store_true", help="write no <phase>_overlay")
-    parser.add_argument("--batch", type=int, default=4, help="photos parsed at a time (default: 4)")
-    parser.add_argument("--gpu_ids", default="0", help="device, such as 0; -1 for the CPU (default: 0)")
+    parser.add_argument("--batch", type=whole(1), default=4, help="photos parsed at a time")
+    parser.add_argument("--gpu_ids", default="0", help="device, such as 0; -1 for the CPU")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="what the network computes in")
-    parser.add_argument("--limit", type=int, help="only the first N photos")
-    parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
-    add_jobs_flag(parser)
+    parser.add_shared("--limit", "--jobs", "--verbose")
     return parser
 
 
 def check(args) -> None:
     """Refuse flags that cannot be meant."""
-    check_size(args.size)
-    check_limit(args.limit)
-    if not 0 <= args.min_agreement <= 1:
-        raise UserError(f"--min_agreement {args.min_agreement}: give a number from 0 to 1")
     if args.faces == "all" and not args.align:
         raise UserError("--faces all: only --align searches for faces; pass it too")
-    if not 0 <= args.smooth <= 50:
-        raise UserError(f"--smooth {args.smooth}: give a number of pixels from 0 to 50")
-    if args.batch < 1:
-        raise UserError(f"--batch {args.batch}: give a number from 1 up")
-    if not args.phase.strip() or args.phase.startswith(".") or "/" in args.phase or "\\" in args.phase:
-        raise UserError(f"--phase {args.phase}: must be a plain name such as train or test")
     if not Path(args.images).is_dir():
         raise UserError(f"--images {args.images}: there is no such folder")
 

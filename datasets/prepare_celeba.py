@@ -4,7 +4,6 @@ python -m datasets.prepare_celeba --src celeba --out datasets/celeba256 --size 2
 """
 from __future__ import annotations
 
-import argparse
 import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,17 +15,10 @@ from data.dataset_spec import FILE_NAME, SCHEMES, DatasetSpec, face_spec
 from data.image_files import list_images, open_image, orientation, read_image, read_label
 from data.pairing import Names
 from datasets._celeba_source import Photos, download, find_photos, find_table
-from datasets._folders import (
-    check_limit,
-    check_size,
-    file_names,
-    start_root,
-    write_csv,
-    write_ids,
-    write_photo,
-)
+from datasets._folders import file_names, start_root, write_csv, write_ids, write_photo
+from datasets._program import Program
 from datasets._tables import read_table
-from datasets._work import add_jobs_flag, work, work_through
+from datasets._work import work, work_through
 from util.errors import UserError, command_line, first_few
 from util.files import make_folder
 
@@ -227,36 +219,28 @@ def parse_photos(out: Path, phases, parser, args) -> None:
         parse_faces.report(journal, out)
 
 
-def flags() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m datasets.prepare_celeba", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Turn CelebA's aligned photos into {train,val,test}_img of square photos (short side resized,\n"
-                    "middle cropped), with split.csv, attributes.csv, landmarks.csv and identities.csv. A second run\n"
-                    "does only what is missing.",
-        epilog="example:\n  python -m datasets.prepare_celeba --src celeba --out datasets/celeba256 --size 256")
-    parser.add_argument("--src", required=True, help="folder with img_align_celeba (or img_align_celeba.zip, read "
-                                                     "as it is), list_eval_partition.txt and the other tables")
-    parser.add_argument("--out", required=True, help="the data root to write")
-    parser.add_argument("--size", type=int, default=256, help="side of the photos (default: 256)")
+def flags() -> Program:
+    parser = Program("prepare_celeba", "Turn CelebA's aligned photos into {train,val,test}_img of square photos (short side "
+                     "resized, middle cropped), with split.csv, attributes.csv, landmarks.csv and identities.csv. A second run "
+                     "does only what is missing.", "--src celeba --out datasets/celeba256 --size 256")
+    parser.add_shared("--src", help="folder with img_align_celeba (or img_align_celeba.zip, read as it is), "
+                      "list_eval_partition.txt and the other tables")
+    parser.add_shared("--out")
+    parser.add_shared("--size", default=256)
     parser.add_argument("--labels", metavar="DIR", help="folder of label maps named like the photos, made from the "
                         "whole photo or its middle square; photos without one are left out")
     parser.add_argument("--parse", metavar="CHECKPOINT", help="make the label maps with a face parser: an experiment of "
                         "train.py --model parsing, or BiSeNet's weights (see datasets.parse_faces)")
-    parser.add_argument("--scheme", choices=sorted(SCHEMES), default="celebamask-hq",
-                        help="numbering of --labels, where it holds no dataset.json, or that --parse writes (default: "
-                        "celebamask-hq)")
+    parser.add_argument("--scheme", choices=sorted(SCHEMES), default="celebamask-hq", help="numbering of --labels, where it "
+                        "holds no dataset.json, or that --parse writes")
     parser.add_argument("--download", action="store_true", help="fetch the files into --src with torchvision first")
-    parser.add_argument("--limit", type=int, help="only the first N photos")
-    parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
-    add_jobs_flag(parser)
+    parser.add_shared("--limit", "--jobs", "--verbose")
     return parser
 
 
 def main(arguments=None) -> int:
     """The program; returns its exit status."""
     args = flags().parse_args(arguments)
-    check_size(args.size)
-    check_limit(args.limit)
     if args.labels and args.parse:
         raise UserError("--labels and --parse: label maps are read or made; give one of the two")
     src = Path(args.src)

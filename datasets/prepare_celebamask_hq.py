@@ -4,7 +4,6 @@ python -m datasets.prepare_celebamask_hq --src CelebAMask-HQ --out datasets/face
 """
 from __future__ import annotations
 
-import argparse
 import functools
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +13,10 @@ from PIL import Image
 
 from data.dataset_spec import SCHEMES, face_spec
 from data.image_files import load, open_image, read_image
-from datasets._folders import (
-    check_limit,
-    check_size,
-    file_names,
-    start_root,
-    write_csv,
-    write_ids,
-    write_photo,
-)
+from datasets._folders import file_names, start_root, write_csv, write_ids, write_photo
+from datasets._program import Program
 from datasets._tables import read_lines, read_table
-from datasets._work import add_jobs_flag, work_through
+from datasets._work import work_through
 from util.errors import UserError, command_line
 from util.files import make_folder, write_bytes
 
@@ -189,29 +181,21 @@ def check_source(src: Path) -> None:
         raise UserError(f"--src {src}: holds no {MAPPING}, which says which face is for training and which for testing")
 
 
-def flags() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m datasets.prepare_celebamask_hq", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Turn CelebAMask-HQ, as downloaded, into {train,val,test}_{label,img}, dataset.json, split.csv\n"
-                    "and attributes.csv. A second run does only what is missing.",
-        epilog="example:\n  python -m datasets.prepare_celebamask_hq --src CelebAMask-HQ --out datasets/faceOriginIm\n"
-               "  python train.py --name faces --dataroot datasets/faceOriginIm")
-    parser.add_argument("--src", required=True, help=f"the unpacked download: {PHOTOS}, {MASKS}, {MAPPING}")
-    parser.add_argument("--out", required=True, help="the data root to write")
-    parser.add_argument("--size", type=int, default=512, help="side of photos and label maps (default: 512)")
-    parser.add_argument("--scheme", choices=sorted(SCHEMES), default="celebamask-hq",
-                        help="which numbers the 18 parts get (default: celebamask-hq)")
-    parser.add_argument("--limit", type=int, help="only the first N faces")
-    parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
-    add_jobs_flag(parser)
+def flags() -> Program:
+    parser = Program("prepare_celebamask_hq", "Turn CelebAMask-HQ, as downloaded, into {train,val,test}_{label,img}, "
+                     "dataset.json, split.csv and attributes.csv. A second run does only what is missing.",
+                     "--src CelebAMask-HQ --out datasets/faceOriginIm",
+                     "python train.py --name faces --dataroot datasets/faceOriginIm")
+    parser.add_shared("--src", help=f"the unpacked download: {PHOTOS}, {MASKS}, {MAPPING}")
+    parser.add_shared("--out", "--size")
+    parser.add_argument("--scheme", choices=sorted(SCHEMES), default="celebamask-hq", help="which numbers the 18 parts get")
+    parser.add_shared("--limit", "--jobs", "--verbose")
     return parser
 
 
 def main(arguments=None) -> int:
     """The program; returns its exit status."""
     args = flags().parse_args(arguments)
-    check_size(args.size)
-    check_limit(args.limit)
     src = Path(args.src)
     check_source(src)
     faces = choose_faces(src, args.limit)

@@ -4,7 +4,6 @@ python -m datasets.prepare_cityscapes --src cityscapes --out datasets/cityscapes
 """
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import os
@@ -13,8 +12,9 @@ from pathlib import Path
 
 from data.dataset_spec import DatasetSpec
 from data.image_files import open_image
-from datasets._folders import check_limit, file_names, start_root, write_csv
-from datasets._work import add_jobs_flag, work_through
+from datasets._folders import file_names, start_root, write_csv
+from datasets._program import Program
+from datasets._work import work_through
 from util.errors import UserError, command_line, first_few
 from util.files import make_folder, write_bytes
 from util.util import labelcolormap
@@ -120,26 +120,21 @@ def missing(scenes: list[Scene], out: Path) -> list[tuple[Scene, list[str]]]:
     return [task for task in tasks if task[1]]
 
 
-def flags() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m datasets.prepare_cityscapes", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Put Cityscapes' leftImg8bit and gtFine files where train.py and test.py look for them. The\n"
-                    "published val split becomes test: the test split's own labels are withheld. Files are copied\n"
-                    "as they are; a second run does only what is missing.",
-        epilog="example:\n  python -m datasets.prepare_cityscapes --src cityscapes --out datasets/cityscapes --link")
-    parser.add_argument("--src", required=True, help="the folder that holds leftImg8bit and gtFine")
-    parser.add_argument("--out", required=True, help="the data root to write")
+def flags() -> Program:
+    parser = Program("prepare_cityscapes", "Put Cityscapes' leftImg8bit and gtFine files where train.py and test.py look for "
+                     "them. The published val split becomes test: the test split's own labels are withheld. Files are copied "
+                     "as they are; a second run does only what is missing.",
+                     "--src cityscapes --out datasets/cityscapes --link")
+    parser.add_shared("--src", help="the folder that holds leftImg8bit and gtFine")
+    parser.add_shared("--out")
     parser.add_argument("--link", action="store_true", help="hard links instead of copies, where the disk allows it")
-    parser.add_argument("--limit", type=int, help="only the first N pictures")
-    parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
-    add_jobs_flag(parser)
+    parser.add_shared("--limit", "--jobs", "--verbose")
     return parser
 
 
 def main(arguments=None) -> int:
     """The program; returns its exit status."""
     args = flags().parse_args(arguments)
-    check_limit(args.limit)
     src = Path(args.src)
     for folder in ("leftImg8bit", "gtFine"):
         if not (src / folder).is_dir():

@@ -4,7 +4,6 @@ python -m datasets.relabel --data datasets/faceOriginIm --to face-parsing
 """
 from __future__ import annotations
 
-import argparse
 import functools
 import os
 import shutil
@@ -15,7 +14,8 @@ import numpy as np
 from data.dataset_spec import FILE_NAME, SCHEMES, DatasetSpec, face_spec
 from data.image_files import list_images, read_label
 from datasets._folders import file_names, write_ids
-from datasets._work import add_jobs_flag, work_through
+from datasets._program import Program
+from datasets._work import work_through
 from util.errors import UserError, command_line
 from util.files import make_folder, read_json, write_json
 
@@ -125,20 +125,16 @@ def begin(root: Path, before: str, after: str) -> dict:
     return journal
 
 
-def flags() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m datasets.relabel", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Renumber the label maps of a face data root, in place. Nothing is changed before every map is\n"
-                    "converted; broken off, the same command goes on where it was. Nets trained on the old numbering\n"
-                    "do not fit the new one.",
-        epilog="example:\n  python -m datasets.relabel --data datasets/faceOriginIm --to face-parsing\n"
-               "  python -m datasets.relabel --data datasets/faceOriginIm --to celebamask-hq    (and back)")
+def flags() -> Program:
+    parser = Program("relabel", "Renumber the label maps of a face data root, in place. Nothing is changed before every map is "
+                     "converted; broken off, the same command goes on where it was. Networks trained on the old numbering do "
+                     "not fit the new one.",
+                     "--data datasets/faceOriginIm --to face-parsing", "--data datasets/faceOriginIm --to celebamask-hq")
     parser.add_argument("--data", required=True, help="the data root, with its <phase>_label folders")
     parser.add_argument("--to", required=True, choices=sorted(SCHEMES), help="the numbering to change to")
     parser.add_argument("--from", dest="before", choices=sorted(SCHEMES),
                         help=f"the numbering it has (default: what its {FILE_NAME} says)")
-    parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
-    add_jobs_flag(parser)
+    parser.add_shared("--jobs", "--verbose")
     return parser
 
 

@@ -112,7 +112,9 @@ class BaseOptions:
 
     def _full_parser(self, first, record) -> FlagParser:
         description = (sys.modules["__main__"].__doc__ or "").strip() or None
-        parser = self.initialize(FlagParser(description=description))
+        parser = self.initialize(FlagParser(description=description, closing="A switch that the experiment's opt.json or the "
+                                            "data's dataset.json turned on is turned off by --no- and its name: "
+                                            "--no-label_feat."))
         known = record.get("options", {})
         for kind, lookup in (("model", model_flags), ("dataset_mode", dataset_class)):
             name = getattr(first, kind)

@@ -29,7 +29,9 @@ class FlagParser(argparse.ArgumentParser):
     Every switch NAME is turned off with --no-NAME, whatever turned it on; of several the last holds.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, closing: str = "", **kwargs):
+        """closing: what --help says last, before the flags without effect."""
+        self._closing = closing
         self.architecture: set[str] = set()
         self.inherited: set[str] = set()
         self.from_dataset: set[str] = set()
@@ -63,9 +65,8 @@ class FlagParser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def format_help(self):
-        """As argparse's; last, what is true of many flags."""
-        self.epilog = ("A switch that the experiment's opt.json or the data's dataset.json turned on is turned off by --no- "
-                       "and its name: --no-label_feat.")
+        """As argparse's; last, the flags without effect."""
+        self.epilog = self._closing
         if self.without_effect:
             self.epilog += f"\n\nAccepted without effect: {', '.join(f'--{dest}' for dest in sorted(self.without_effect))}"
         return super().format_help()

@@ -1,5 +1,6 @@
 """What the preparation programs share: tables, --help, one line for a fault; and helpers of their tests."""
 import csv
+import importlib
 import os
 import subprocess
 import sys
@@ -8,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasets import prepare_celeba
 from datasets._tables import read_table
 from datasets._work import job_count, work, work_through
 from util.errors import UserError
 
-PROGRAMS = ("prepare_celebamask_hq", "prepare_celeba", "prepare_cityscapes", "relabel", "check")
+PROGRAMS = ("prepare_celebamask_hq", "prepare_celeba", "prepare_cityscapes", "parse_faces", "make_sample_faces", "relabel",
+            "check")
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -48,8 +51,9 @@ def run(*arguments):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_help_has_an_example_of_itself(program):
-    done = run(f"datasets.{program}", "--help")
-    assert done.returncode == 0 and f"python -m datasets.{program} " in done.stdout.split("example:")[1]
+    shown = importlib.import_module(f"datasets.{program}").flags().format_help()
+    assert f"python -m datasets.{program} " in shown.split("example:")[1]
+    assert all(f"--{flag} " in shown for flag in ("jobs", "verbose"))
 
 
 def test_a_fault_is_one_line_and_exit_status_2(tmp_path):
@@ -129,5 +133,9 @@ def test_workers_leave_when_their_parent_is_killed(tmp_path):
 
 def test_jobs():
     assert job_count(3) == 3 and job_count(0) >= 1
-    with pytest.raises(UserError, match="--jobs -1"):
-        job_count(-1)
+
+
+@pytest.mark.parametrize("flag, value", [("--size", "8"), ("--size", "x"), ("--limit", "0"), ("--jobs", "-1"), ("--limt", "3")])
+def test_a_flag_that_cannot_be_meant_is_named_with_what_is_allowed(flag, value):
+    with pytest.raises(UserError, match=f"{flag}.*must be a whole number|unrecognized arguments: {flag}"):
+        prepare_celeba.main(["--src", "a", "--out", "b", flag, value])

@@ -136,7 +136,7 @@ def test_looks_vary_independently(portraits):
 
 
 @pytest.mark.parametrize("flags, about", [
-    (["--size", "8"], "--size 8"),
+    (["--size", "8"], "--size"),
     (["--train", "many"], "--train"),
     (["--train", "0", "--test", "0"], "nothing to draw"),
     (["--seed", "-1"], "--seed"),
