@@ -13,6 +13,7 @@ from data.image_files import image_size, open_image, orientation, read_image, re
 from data.label_maps import LabelMaps
 from datasets._check_findings import ERROR, WARNING, Facts, Scene
 from util.errors import UserError, first_few
+from util.overlay import overlay
 
 LEAST_SIDE = 32
 _JPEG = (".jpg", ".jpeg", ".jfif")
@@ -194,8 +195,8 @@ def _turn(path: Path) -> int:
         return orientation(image)
 
 
-def overlay(scene: Scene, maps: LabelMaps | None, colours: np.ndarray, side_px: int) -> list[Image.Image]:
-    """Small pictures to look at: photo, label map in colour, and the one over the other; what there is of them."""
+def thumbnails(scene: Scene, maps: LabelMaps | None, colours: np.ndarray, side_px: int) -> list[Image.Image]:
+    """Photo, label map in colour, and their overlay, at most `side_px` pixels a side; those of them whose files are there."""
     photo = label = None
     for role in ("img", "B"):
         if role in scene.files:
@@ -209,7 +210,7 @@ def overlay(scene: Scene, maps: LabelMaps | None, colours: np.ndarray, side_px: 
         size = photo.size if photo else _fit(label.size, side_px)
         label = label.resize(size, Image.Resampling.NEAREST)
     if photo and label:
-        return [photo, label, Image.blend(photo, label, 0.5)]
+        return [photo, label, Image.fromarray(overlay(np.asarray(photo), np.asarray(label)))]
     return [image for image in (photo, label) if image]
 
 

@@ -10,7 +10,7 @@ import dominate
 from dominate import tags
 from PIL import Image
 
-from datasets._check_pictures import overlay
+from datasets._check_pictures import thumbnails
 from util.errors import UserError
 from util.files import make_folder, write_text
 from util.util import palette
@@ -166,7 +166,7 @@ def _with_pictures(result) -> list[tuple]:
     found = []
     for scene in scenes:
         try:
-            images = overlay(scene, result.maps, colours, SIDE)
+            images = thumbnails(scene, result.maps, colours, SIDE)
         except UserError:
             continue
         if images:

@@ -42,28 +42,39 @@ def work(function, items, jobs: int, title: str):
             bar.update()
 
 
-def work_through(function, items, jobs: int, title: str) -> list:
-    """`work` to the end; returns the items done. Raises UserError after it if some could not be done.
+class Faults:
+    """What could not be done, reported once all else is done: after mending that, a second run has only it to do."""
 
-    The others are done first, so that after mending those a second run has only them to do. Gives up early where
-    nothing works any more.
-    """
-    done, faults, in_a_row = [], [], 0
-    for item, _, fault in work(function, items, jobs, title):
-        if not fault:
-            done.append(item)
-            in_a_row = 0
-            continue
-        faults.append(fault)
-        in_a_row += 1
-        if in_a_row >= GIVE_UP_AFTER:
-            raise UserError(f"gave up after {in_a_row} failures in a row: {first_few(faults, 1)}")
-    if len(faults) == 1:
-        raise UserError(f"{faults[0]} (all else is done; the same command again does what is missing)")
-    if faults:
-        raise UserError(f"{len(faults)} of {len(done) + len(faults)} failed: {first_few(faults, 3)}; mend those, then "
-                        "the same command again does what is missing")
-    return done
+    def __init__(self):
+        self.messages, self.done, self.in_a_row = [], 0, 0
+
+    def without(self, results):
+        """(item, result) of the results of `work` that have no fault. Raises UserError where nothing works any more."""
+        for item, result, fault in results:
+            if not fault:
+                self.done, self.in_a_row = self.done + 1, 0
+                yield item, result
+                continue
+            self.messages.append(fault)
+            self.in_a_row += 1
+            if self.in_a_row >= GIVE_UP_AFTER:
+                raise UserError(f"gave up after {self.in_a_row} failures in a row: {first_few(self.messages, 1)}")
+
+    def report(self) -> None:
+        """Raise UserError naming what failed, if anything did."""
+        if len(self.messages) == 1:
+            raise UserError(f"{self.messages[0]} (all else is done; the same command again does what is missing)")
+        if self.messages:
+            raise UserError(f"{len(self.messages)} of {self.done + len(self.messages)} failed: {first_few(self.messages, 3)}; "
+                            "mend those, then the same command again does what is missing")
+
+
+def work_through(function, items, jobs: int, title: str) -> None:
+    """`work` to the end, for functions that give nothing. Raises UserError after it if some items could not be done."""
+    faults = Faults()
+    for _ in faults.without(work(function, items, jobs, title)):
+        pass
+    faults.report()
 
 
 def _call(function, item):

@@ -20,7 +20,7 @@ from datasets import face_detection
 from datasets._folders import start_root, write_ids, write_photo
 from datasets._parsing_journal import MOST_MIRRORED, Journal, Row
 from datasets._program import Program
-from datasets._work import GIVE_UP_AFTER, work
+from datasets._work import Faults, work
 from datasets.face_alignment import Landmarks, read_landmarks
 from models.face_parser import FaceParser
 from options.flags import folder_name, number, whole
@@ -99,27 +99,18 @@ def translation(spec: DatasetSpec, scheme: str | None) -> tuple[DatasetSpec, np.
 
 def _parse(tasks, names, parser, table, settings: Settings, writer: _Writer) -> None:
     """Read, parse and write all photos, `settings.batch` portraits at a time."""
-    waiting, faults, in_a_row = [], [], 0
+    waiting, faults = [], Faults()
     read = functools.partial(face_detection.read_portraits, size=settings.size, aligned=settings.aligned,
                              every=settings.every)
     with ThreadPoolExecutor(4) as pool:
-        for (photo, _, _), found, fault in work(read, tasks, settings.jobs, "photos"):
-            if fault:
-                faults.append(fault)
-                in_a_row += 1
-                if in_a_row >= GIVE_UP_AFTER:
-                    raise UserError(f"gave up after {in_a_row} failures in a row: {first_few(faults, 1)}")
-                continue
-            in_a_row = 0
+        for (photo, _, _), found in faults.without(work(read, tasks, settings.jobs, "photos")):
             waiting += _items(photo, names[photo], *found, settings, writer.journal)
             while len(waiting) >= settings.batch:
                 _parse_batch(waiting[:settings.batch], parser, table, settings, writer, pool)
                 del waiting[:settings.batch]
         if waiting:
             _parse_batch(waiting, parser, table, settings, writer, pool)
-    if faults:
-        raise UserError(f"{len(faults)} of {len(tasks)} photos could not be read: {first_few(faults, 3)}; mend or remove "
-                        "them (all else is done; the same command again does what is missing)")
+    faults.report()
 
 
 def _items(photo: str, name: str, portraits, faces: int | None, settings, journal) -> list[tuple[Row, np.ndarray]]:
