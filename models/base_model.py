@@ -98,6 +98,19 @@ class BaseModel(nn.Module, ABC):
         """Refuse combinations that cannot be meant, with a UserError naming the flags."""
 
     @staticmethod
+    def flags_of_weights(states: dict[str, dict]) -> dict:
+        """{flag: value} that networks were made with, as far as names and shapes tell. states: {network: its state dict}."""
+        return {}
+
+    @staticmethod
+    def start_from(known: dict, typed: dict, where: str) -> dict:
+        """The flags of the weights that --load_pretrain names, as a training takes them over that is given the flags `typed`.
+
+        known: those found in `where` that shape networks. Raises UserError for weights that such a training cannot use.
+        """
+        return known
+
+    @staticmethod
     def needs(opt) -> Needs:
         """What the command at hand takes of a data set; opt.needs holds it."""
         return Needs()

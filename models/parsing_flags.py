@@ -35,6 +35,17 @@ def _training_flags(parser):
     group.add_argument("--turn", type=number(0, 180), default=10.0, help="pictures turn by up to this many degrees")
 
 
+def flags_of_weights(states: dict[str, dict]) -> dict:
+    """The flags that a parser was made with, as far as shapes tell. states: {network: its state dict}."""
+    last = states.get("P", {}).get("conv_out.conv_out.weight")
+    return {} if last is None else {"label_nc": last.shape[0]}
+
+
+def start_from(known: dict, typed: dict, where: str) -> dict:
+    """See BaseModel: a parser takes over what it finds."""
+    return known
+
+
 def check_options(opt) -> None:
     """Combinations that cannot be meant. Raises UserError naming the flags and what conflicts."""
     if opt.label_nc < 2:

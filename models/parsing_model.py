@@ -40,6 +40,7 @@ class ParsingModel(BaseModel):
 
     modify_commandline_options = staticmethod(flags.modify_commandline_options)
     check_options = staticmethod(flags.check_options)
+    flags_of_weights = staticmethod(flags.flags_of_weights)
 
     @staticmethod
     def needs(opt):
@@ -88,8 +89,8 @@ class ParsingModel(BaseModel):
 
     def weights_hint(self, name, state):
         """The number of classes that a state dict tells apart."""
-        last = state.get("conv_out.conv_out.weight")
-        return "" if last is None else f"its shapes say --label_nc {last.shape[0]}"
+        found = flags.flags_of_weights({name: state})
+        return f"its shapes say --label_nc {found['label_nc']}" if found else ""
 
     def _start_from_imagenet(self):
         from models.networks.imagenet import find_resnet18

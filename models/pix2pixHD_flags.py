@@ -1,10 +1,10 @@
-"""The flags of pix2pixHD, which of them go together, and what a state dict says about them."""
+"""The flags of pix2pixHD, which of them go together, and which of them a training takes over from weights."""
 from __future__ import annotations
 
-import re
-
+from models.pix2pixHD_weights import flags_of_weights  # noqa: F401 - of what every model's flags have
 from models.styles import flags as style_flags
 from options.flags import number, whole
+from util.errors import UserError
 
 
 def modify_commandline_options(parser, is_train: bool) -> None:
@@ -32,17 +32,17 @@ def _generator_flags(parser):
 
 
 def _feature_flags(parser):
-    group = parser.add_argument_group("features", architecture=True, from_dataset=True)
+    group = parser.add_argument_group("features", architecture=True, replaceable=True, from_dataset=True)
     group.add_argument("--no_instance", action="store_true", help="no instance maps, and no edges of them as input")
     group.add_argument("--instance_feat", action="store_true", help="add encoded features, one vector an instance")
     group.add_argument("--label_feat", action="store_true", help="add encoded features, one vector a label")
     group.add_argument("--feat_num", type=whole(1, 64), default=3, help="length of a feature vector")
-    group.add_argument("--n_downsample_E", type=whole(1, 8), default=4, help="halvings in the encoder")
-    group.add_argument("--nef", type=whole(1), default=16, help="channels of the encoder's first layer")
+    group.add_argument("--n_downsample_E", type=whole(1, 8), default=4, replaceable=False, help="halvings in the encoder")
+    group.add_argument("--nef", type=whole(1), default=16, replaceable=False, help="channels of the encoder's first layer")
     group.add_argument("--use_vae", action="store_true", help="the encoder gives a Gaussian for each region, so that new looks "
                        "can be drawn")
-    group.add_argument("--norm_E", choices=("instance", "batch", "none"), default=None, help="the encoder's normalisation "
-                       "(default: --norm)")
+    group.add_argument("--norm_E", choices=("instance", "batch", "none"), default=None, replaceable=False, help="the encoder's "
+                       "normalisation (default: --norm)")
     group.add_argument("--feat_skip", action="store_true", help="give features a way past every normalisation: from the "
                        "photo into the encoder's output, and from there into the picture")
 
@@ -60,7 +60,7 @@ def _stage_flags(parser, is_train):
 
 
 def _discriminator_flags(parser):
-    group = parser.add_argument_group("discriminator", inherited=True, from_dataset=True)
+    group = parser.add_argument_group("discriminator", inherited=True, replaceable=True, from_dataset=True)
     group.add_argument("--num_D", type=whole(1, 8), default=2, help="scales of the discriminator")
     group.add_argument("--n_layers_D", type=whole(1, 8), default=3, help="layers of the discriminator at each scale")
     group.add_argument("--ndf", type=whole(1), default=64, help="channels of the discriminator's first layer")
@@ -130,56 +130,28 @@ def _vae_rules(opt, features):
     ]
 
 
-def describe_generator(state: dict) -> str:
-    """The flags of the generator that a state dict belongs to, read from its names and shapes."""
-    first = state.get("model.1.weight")
-    if first is None or first.ndim != 4:
-        return ""
-    enhancers = len({m[1] for k in state if (m := re.match(r"model(\d+)_1\.", k))})
-    width, channels = first.shape[:2]
-    numbers = _layer_numbers(state)
-    blocks = sum(f"model.{n}.conv_block.1.weight" in state for n in numbers)
-    downs = _halvings(state, numbers)
-    flags = [f"--netG {'local' if enhancers else 'global'}", f"--ngf {width // 2 ** enhancers}",
-             f"--n_downsample_global {downs}", f"--n_blocks_global {blocks}"]
-    if enhancers:
-        flags += [f"--n_local_enhancers {enhancers}",
-                  f"--n_blocks_local {sum(f'model1_2.{n}.conv_block.1.weight' in state for n in range(64))}"]
-    flags += _shared_flags(state)
-    return f"its shapes say {' '.join(flags)}, and {channels} input channels (label_nc, +1 with --contain_dontcare_label, +1 " \
-           "without --no_instance, + feat_num with --label_feat or --instance_feat)"
+def start_from(known: dict, typed: dict, where: str) -> dict:
+    """The flags of weights as a training takes them over that starts from these, but is given the flags `typed`.
+
+    The coarse part of a local generator starts from a global one. Raises UserError naming `where` for widths that differ.
+    """
+    known = dict(known)
+    if typed.get("label_feat") or typed.get("instance_feat"):
+        known = {dest: value for dest, value in known.items() if dest not in ("label_feat", "instance_feat")}
+    if known.get("netG") == "global":
+        for dest in ("n_local_enhancers", "n_blocks_local"):  # the default, which says nothing
+            known.pop(dest, None)
+        if typed.get("netG") == "local":
+            known |= {"netG": "local", "ngf": _width_around(known, typed, where)}
+    return known
 
 
-def describe_encoder(state: dict) -> str:
-    """The flags of the encoder that a state dict belongs to."""
-    first = state.get("model.1.weight")
-    if first is None or first.ndim != 4:
-        return ""
-    numbers = _layer_numbers(state)
-    last = state.get(f"model.{numbers[-1]}.weight")
-    flags = [f"--nef {first.shape[0]}", f"--n_downsample_E {_halvings(state, numbers)}",
-             f"--output_nc {first.shape[1]}", *([f"--feat_num {last.shape[0]}"] if last is not None else [])]
-    flags += ["--use_vae"] if "logvar.conv.weight" in state else []
-    return f"its shapes say {' '.join(flags + _shared_flags(state))}"
-
-
-def _layer_numbers(state) -> list[int]:
-    """The places of the layers of `model`, in order."""
-    return sorted({int(m[1]) for k in state if (m := re.match(r"model\.(\d+)\.", k))})
-
-
-def _halvings(state, numbers) -> int:
-    """Convolutions that double the width, at the start of `model`."""
-    count, width = 0, state["model.1.weight"].shape[0]
-    for n in numbers:
-        weight = state.get(f"model.{n}.weight")
-        if n > 1 and weight is not None and weight.ndim == 4:
-            if weight.shape[0] != 2 * width or weight.shape[1] != width or weight.shape[2] != 3:
-                break
-            count, width = count + 1, 2 * width
-    return count
-
-
-def _shared_flags(state) -> list[str]:
-    return (["--norm batch"] if any(k.endswith("running_mean") for k in state) else []) + \
-        (["--feat_skip"] if "skip.conv.weight" in state else [])
+def _width_around(known, typed, where) -> int:
+    """--ngf of the local generator whose coarse part is as wide as the global one of the weights."""
+    width, times = known.get("ngf", 64), 2 ** typed.get("n_local_enhancers", 1)
+    asked = typed.get("ngf", width // times)
+    if asked * times != width:
+        remedy = f"leave --ngf out or give {width // times}" if width % times == 0 else "give fewer --n_local_enhancers"
+        raise UserError(f"--netG local: its coarse part has --ngf {asked} times {times} channels, but the weights of "
+                        f"--load_pretrain were trained with --ngf {width} ({where}); {remedy}, or start from other weights")
+    return asked

@@ -15,6 +15,7 @@ from models.losses.gan import GANLoss
 from models.losses.kl import KLLoss, reparameterize
 from models.losses.perceptual import VGG_WEIGHTS, PyramidLoss, VGGLoss
 from models.networks import MultiscaleDiscriminator, build, generator
+from models.pix2pixHD_weights import describe
 from models.regions import Regions, edges, one_hot
 from models.styles import flags as style_flags
 from models.styles.drawing import StyledDrawing
@@ -53,6 +54,8 @@ class Pix2PixHDModel(BaseModel):
 
     modify_commandline_options = staticmethod(flags.modify_commandline_options)
     check_options = staticmethod(flags.check_options)
+    flags_of_weights = staticmethod(flags.flags_of_weights)
+    start_from = staticmethod(flags.start_from)
 
     @staticmethod
     def needs(opt):
@@ -160,8 +163,8 @@ class Pix2PixHDModel(BaseModel):
         print(f"{', '.join(map(str, written))}: see docs/onnx.md")
 
     def weights_hint(self, name, state):
-        """The flags that a generator's or encoder's state dict was made with."""
-        return {"G": flags.describe_generator, "E": flags.describe_encoder}.get(name, lambda _: "")(state)
+        """The flags that a network's state dict was made with."""
+        return describe(name, state)
 
     def inference_networks(self):
         """All but the discriminator."""

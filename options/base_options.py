@@ -11,7 +11,7 @@ from data.data_loader import DATASETS, dataset_class
 from data.dataset_spec import DatasetSpec
 from data.label_maps import LabelMaps
 from models.models import MODELS, model_class, model_flags
-from options import saved
+from options import pretrained, saved
 from options.dataset_defaults import flag_values
 from options.flags import INF, FlagParser, folder_name, number, resize_or_crop, whole, whole_or_inf
 from util import distributed
@@ -88,7 +88,7 @@ class BaseOptions:
         first = self._first_phase(argv)
         record, fault = {}, None
         try:
-            record = {} if helping else saved.find(self, first)
+            record = {} if helping else self._record(first)
         except UserError as error:  # a mistyped flag is the better answer, so it comes first
             fault = error
         parser = self._full_parser(first, record)
@@ -105,10 +105,17 @@ class BaseOptions:
     def _first_phase(self, argv) -> SimpleNamespace:
         """What must be known before the full parser can be built."""
         parser = FlagParser(add_help=False)
-        for name in ("--model", "--dataset_mode", "--name", "--checkpoints_dir", "--dataroot", "--load_pretrain"):
+        for name in ("--model", "--dataset_mode", "--name", "--checkpoints_dir", "--dataroot", "--load_pretrain",
+                     "--which_epoch"):
             parser.add_argument(name, default=None)
         parser.add_argument("--continue_train", action="store_true")
         return parser.parse_known_args(argv)[0]
+
+    def _record(self, first) -> dict:
+        """What is on record of the weights that the command works with."""
+        if first.load_pretrain and self.role != "test" and not (self.role == "train" and first.continue_train):
+            return pretrained.find(first)
+        return saved.find(self, first)
 
     def _full_parser(self, first, record) -> FlagParser:
         description = (sys.modules["__main__"].__doc__ or "").strip() or None
@@ -118,7 +125,7 @@ class BaseOptions:
         known = record.get("options", {})
         for kind, lookup in (("model", model_flags), ("dataset_mode", dataset_class)):
             name = getattr(first, kind)
-            if name is None and kind in known:
+            if name is None and kind in known and not (kind == "dataset_mode" and pretrained.are_a_start(self, record)):
                 name = saved.known_kind(known[kind], lookup, record["path"])
             name = name or parser.get_default(kind)
             flags = lookup(name)
@@ -134,30 +141,35 @@ class BaseOptions:
         values = {dest: parser._get_value(a, a.default) if isinstance(a.default, str) and a.default and a.type else a.default
                   for dest, a in actions.items()}
         sources = dict.fromkeys(actions, "default")
-        known = saved.inherited_values(self, parser, record)
-        self._refuse_contradictions(parser, explicit, known, record)
+        start = pretrained.are_a_start(self, record)
+        known, where = pretrained.values(parser, record, explicit) if start else \
+            (saved.inherited_values(self, parser, record), record.get("path"))
+        self._refuse_contradictions(parser, explicit, known, where, start)
         dataroot, source = self._dataroot(explicit, known, values["dataroot"])
-        spec, where = DatasetSpec.read(dataroot), str(Path(dataroot) / "dataset.json")
-        for dest, value in flag_values(parser, spec, where, training=self.role == "train").items():
-            values[dest], sources[dest] = value, "dataset.json"
-        for dest, value in known.items():
-            values[dest], sources[dest] = value, "opt.json"
-        for dest, value in explicit.items():
-            values[dest], sources[dest] = value, "command line"
+        spec = DatasetSpec.read(dataroot)
+        said = flag_values(parser, spec, str(Path(dataroot) / "dataset.json"), training=self.role == "train")
+        if start:
+            known = pretrained.less_what_the_data_says(known, said)
+        for origin, found in (("dataset.json", said), ("--load_pretrain" if start else "opt.json", known),
+                              ("command line", explicit)):
+            values.update(found)
+            sources.update(dict.fromkeys(found, origin))
         values["dataroot"], sources["dataroot"] = str(dataroot), source
         if first.name is None and record.get("name"):
             values["name"], sources["name"] = record["name"], "trained last"
         values["spec"] = spec
         return values, sources
 
-    @staticmethod
-    def _refuse_contradictions(parser, explicit, known, record):
-        for dest in sorted(parser.architecture & explicit.keys() & known.keys()):
+    def _refuse_contradictions(self, parser, explicit, known, where, start):
+        fixed = parser.architecture - (parser.replaceable if start and self.role == "train" else set())
+        what, other = ("weights of --load_pretrain were", "start from other weights") if start else \
+            ("experiment was", "name another experiment")
+        for dest in sorted(fixed & explicit.keys() & known.keys()):
             if explicit[dest] != known[dest]:
                 flag = f"--{dest}"
                 typed = f"--no-{dest}" if explicit[dest] is False else f"{flag} {explicit[dest]}"
-                raise UserError(f"{typed}: the experiment was trained with {flag} {known[dest]} "
-                                f"({record['path']}); leave the flag out, or name another experiment")
+                raise UserError(f"{typed}: the {what} trained with {flag} {known[dest]} ({where}); leave the flag out, or "
+                                f"{other}")
 
     def _dataroot(self, explicit, known, default):
         """The data root and where its name came from; the shipped faces where none is given and none is there."""
@@ -278,18 +290,18 @@ def _experiment_flags(parser, is_train):
 
 
 def _size_flags(parser):
-    group = parser.add_argument_group("sizes", from_dataset=True)
+    group, ends = parser.add_argument_group("sizes", from_dataset=True), {"architecture": True, "replaceable": True}
     group.add_argument("--batchSize", type=whole(1), default=1, help="pictures in a step, over all devices")
     group.add_argument("--loadSize", type=whole(1, 30000), default=1024, inherited=True, help="pictures are scaled to this")
     group.add_argument("--fineSize", type=whole(1, 30000), default=512, inherited=True, help="then cropped to this, if a crop "
                        "is asked")
-    group.add_argument("--label_nc", type=whole(0, 65535), default=35, architecture=True, help="classes of the label maps; 0: "
+    group.add_argument("--label_nc", type=whole(0, 65535), default=35, **ends, help="classes of the label maps; 0: "
                        "the input is a picture, in <phase>_A, and the output is in <phase>_B")
-    group.add_argument("--contain_dontcare_label", action="store_true", architecture=True, help="label maps mark unlabelled "
+    group.add_argument("--contain_dontcare_label", action="store_true", **ends, help="label maps mark unlabelled "
                        "pixels with 255 (or with what dataset.json calls dontcare): they become one more class")
-    group.add_argument("--input_nc", type=whole(1, 3), choices=(1, 3), default=3, architecture=True, help="channels of the "
+    group.add_argument("--input_nc", type=whole(1, 3), choices=(1, 3), default=3, **ends, help="channels of the "
                        "input picture (--label_nc 0)")
-    group.add_argument("--output_nc", type=whole(1, 3), choices=(1, 3), default=3, architecture=True, help="channels of the "
+    group.add_argument("--output_nc", type=whole(1, 3), choices=(1, 3), default=3, **ends, help="channels of the "
                        "output")
     group.add_argument("--max_dataset_size", type=whole_or_inf(1), default=INF, help="use at most this many pictures")
     group.add_argument("--display_winsize", type=whole(16, 10000), default=512, help="width of pictures on the pages")

@@ -9,7 +9,7 @@ import re
 from util.errors import UserError
 
 INF = float("inf")
-_KINDS = ("architecture", "inherited", "from_dataset", "without_effect")
+_KINDS = ("architecture", "inherited", "replaceable", "from_dataset", "without_effect")
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -21,10 +21,12 @@ class FlagParser(argparse.ArgumentParser):
         group.add_argument("--ngf", type=whole(1), default=64, help="channels of the first layer")
 
     architecture: its value is fixed by the weights; a later command may not contradict it.
+    replaceable: it shapes only the first or last layers, adds some, or is of a network that is not drawn with: what starts from
+        --load_pretrain takes it over, as it takes over architecture, but may set it otherwise; those layers then start afresh.
     inherited: test and encode take it over from the experiment when left out. A resume takes over every flag.
     from_dataset: dataset.json may set it; so never what names a path, a file, a device or an experiment.
     without_effect: accepted because the commands of pix2pixHD's users hold it; --help names it in its last line only.
-    A flag that says nothing is none of these. The four are attributes too, as sets of destinations.
+    A flag that says nothing is none of these. The five are attributes too, as sets of destinations.
 
     Every switch NAME is turned off with --no-NAME, whatever turned it on; of several the last holds.
     """
@@ -34,6 +36,7 @@ class FlagParser(argparse.ArgumentParser):
         self._closing = closing
         self.architecture: set[str] = set()
         self.inherited: set[str] = set()
+        self.replaceable: set[str] = set()
         self.from_dataset: set[str] = set()
         self.without_effect: set[str] = set()
         super().__init__(allow_abbrev=False, formatter_class=_Help, usage="%(prog)s [flags]", **kwargs)
@@ -45,7 +48,7 @@ class FlagParser(argparse.ArgumentParser):
         return group
 
     def add_argument(self, *args, **kwargs):
-        """As argparse's, with architecture, inherited, from_dataset and without_effect."""
+        """As argparse's, with architecture, inherited, replaceable, from_dataset and without_effect."""
         return self._declared(super().add_argument, args, kwargs)
 
     def _declared(self, add, args, kwargs) -> argparse.Action:

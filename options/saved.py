@@ -30,17 +30,15 @@ def find(options, first) -> dict:
     root = Path(first.checkpoints_dir or "./checkpoints")
     if options.role == "train" and not first.continue_train:
         return {}
-    if options.role == "encode" and first.load_pretrain:
-        return _read(Path(pretrained(first.load_pretrain)[0]))
     if first.name is not None:
-        return _read(root / first.name)
+        return read(root / first.name)
     name = _trained_last(root)
     if name is None:
         raise UserError(f"--name is not given and {root} holds no trained experiment; run train.py first, "
                         "or name one with --name")
     if name != "label2city":
         print(f"No --name given: using '{name}', the experiment trained last in {root}")
-    return {**_read(root / name), "name": name}
+    return {**read(root / name), "name": name}
 
 
 def pretrained(path: str) -> tuple[str, str | None]:
@@ -72,7 +70,8 @@ def _trained_last(root: Path) -> str | None:
     return max(found)[2] if found else None
 
 
-def _read(folder: Path) -> dict:
+def read(folder: Path) -> dict:
+    """The record of an experiment: {'options', 'path'}; {} where there is none. Raises UserError for one that holds none."""
     path = folder / "opt.json"
     if not os.path.isfile(path):  # False, too, for a name too long to exist
         return {}
@@ -85,15 +84,18 @@ def _read(folder: Path) -> dict:
 def inherited_values(options, parser, record) -> dict:
     """The saved values a command takes over, checked like typed ones. A resume takes all, others what shapes
     networks and data."""
-    known, actions = record.get("options", {}), parser.flags()
-    wanted = set(actions) if options.role == "train" else parser.architecture | parser.inherited
-    values = {}
-    for dest in sorted((wanted - PERSONAL) & set(known) & set(actions)):
-        value = known[dest]
-        if dest == "resize_or_crop" and options.role != "train":
-            value = without_crop(str(value))
-        values[dest] = parser.convert(actions[dest], value, record["path"])
+    wanted = set(parser.flags()) if options.role == "train" else parser.architecture | parser.inherited
+    values = converted(parser, record, wanted)
+    if "resize_or_crop" in values and options.role != "train":
+        values["resize_or_crop"] = without_crop(values["resize_or_crop"])
     return values
+
+
+def converted(parser, record, wanted: set[str]) -> dict:
+    """The wanted values of a record, of flags that the parser has, checked like typed ones."""
+    known, actions = record.get("options", {}), parser.flags()
+    return {dest: parser.convert(actions[dest], known[dest], record["path"])
+            for dest in sorted((wanted - PERSONAL) & set(known) & set(actions))}
 
 
 def without_crop(text: str) -> str:

@@ -74,7 +74,7 @@ def _loop_flags(parser):
     group = parser.add_argument_group("training")
     group.add_argument("--continue_train", action="store_true", help="go on from the experiment's last checkpoint")
     group.add_argument("--load_pretrain", default="", help="start from the weights in this folder, or from its "
-                       "<epoch>_net_G.pth; layers that do not fit are listed")
+                       "<epoch>_net_G.pth, with the flags that those networks have; layers that do not fit are listed")
     group.add_argument("--which_epoch", type=epoch_name, default="latest", help="which checkpoint to start from")
     group.add_argument("--phase", type=folder_name, default="train", help="train, val, test, ...: prefix of the folders")
     group.add_argument("--niter", type=whole(0), default=100, from_dataset=True, help="epochs at the starting "

@@ -1,0 +1,55 @@
+"""What a command takes over from the weights that --load_pretrain names: from their opt.json, else from their shapes."""
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from models.models import model_flags
+from options import saved
+from util.checkpoint import read_together
+
+# what pictures and label maps hold: a data root knows it better than weights that were trained on another
+_OF_THE_DATA = {"label_nc", "contain_dontcare_label", "input_nc", "output_nc"}
+
+
+def find(first) -> dict:
+    """The record of the weights to start from: {'options', 'path'} where there is an opt.json, and 'weights', (folder, epoch).
+
+    first: the flags of the first phase.
+    """
+    folder, epoch = saved.pretrained(first.load_pretrain)
+    return {**saved.read(Path(folder)), "weights": (folder, epoch or first.which_epoch or "latest")}
+
+
+def are_a_start(options, record) -> bool:
+    """Whether a command starts from the record's weights, instead of going on with, drawing or encoding the experiment."""
+    return "weights" in record and (options.role == "train" or "options" not in record)
+
+
+def values(parser, record, typed: dict) -> tuple[dict, str]:
+    """(the values that a training from other weights takes over, checked like typed ones, and where they were found).
+
+    They are of flags that shape networks. typed: the flags of the command line. Raises UserError as the model's `start_from`.
+    """
+    flags = model_flags(parser.get_default("model"))
+    if "options" in record:
+        known = saved.converted(parser, record, parser.architecture | parser.replaceable)
+        where = record["path"]
+    else:
+        folder, epoch = record["weights"]
+        known = flags.flags_of_weights(_states(Path(folder), epoch))
+        where = f"the shapes in {folder}"
+    return flags.start_from(known, typed, where), where
+
+
+def _states(folder: Path, epoch: str) -> dict[str, dict]:
+    """{network: its state dict} of an epoch; {} where there is none."""
+    names = {path.name: match[1] for path in folder.glob("*.pth")
+             if (match := re.fullmatch(rf"{re.escape(epoch)}_net_([^_]+)\.pth", path.name))}
+    return {names[file]: {str(k).removeprefix("module."): v for k, v in state.items() if hasattr(v, "shape")}
+            for file, state in read_together(folder, names).items()}
+
+
+def less_what_the_data_says(known: dict, said: dict) -> dict:
+    """The values to take over beside those that dataset.json sets: of classes and channels it has the last word."""
+    return {dest: value for dest, value in known.items() if not (dest in said and dest in _OF_THE_DATA)}
