@@ -12,6 +12,7 @@ from options.train_options import TrainOptions
 from util import distributed
 from util.device import device_of
 from util.errors import command_line
+from util.experiment import experiment_folder
 from util.files import make_folder
 from util.progress import Progress
 
@@ -26,7 +27,7 @@ def main():
     distributed.start(device_of(opt.gpu_ids))
     loader = CreateDataLoader(opt)
     encoding = create_model(opt).new_encoding()
-    folder = make_folder(saved.experiment_folder(opt))
+    folder = make_folder(experiment_folder(opt))
     at_once = opt.batchSize if opt.sources["batchSize"] == "command line" else AT_ONCE
     with Progress(loader.share) if distributed.is_main() else distributed.Quiet() as progress:
         for batch in grouped(loader.load_data(), at_once):
@@ -36,6 +37,8 @@ def main():
     if distributed.is_main():
         for share in shares[1:]:
             encoding.extend(share)
+        if not (folder / "opt.json").is_file():
+            saved.write(opt)  # tells test.py what the weights that are put there are
         encoding.write(folder, loader.dataset)
     return 0
 

@@ -13,11 +13,11 @@ from models import weights
 from models.averages import WeightAverages
 from models.networks import build
 from models.networks.recompute import checkpoint_activations
-from options import saved as saved_options
 from util import distributed
 from util.checkpoint import read_together
 from util.device import autocast, compile_network, device_of, expect_sizes, laid_out_as, usable_precision
 from util.errors import Diverged, UserError, first_few
+from util.experiment import experiment_folder
 from util.gradient_exchange import GradientExchange
 
 _HOPELESS = 50  # overflowing fp16 steps in a row; the loss scale has then been halved fifty times
@@ -342,7 +342,7 @@ class BaseModel(nn.Module, ABC):
 
     def _load_averages(self) -> None:
         """Take back the averages that the last checkpoint holds; a run that began without --ema averages from here on."""
-        folder = saved_options.experiment_folder(self.opt)
+        folder = experiment_folder(self.opt)
         names = {name: f"{self.opt.which_epoch}_net_{name}_ema.pth" for name in self.averages.nets}
         found = read_together(folder, names.values())
         for name, file in names.items():
@@ -354,7 +354,7 @@ class BaseModel(nn.Module, ABC):
         """Build the networks: fresh ones, or with an experiment's weights; for inference the averaged ones, if it has any."""
         opt = self.opt
         training = opt.role == "train"
-        own = Path(opt.checkpoints_dir) / opt.name
+        own = experiment_folder(opt)
         pretrain = Path(opt.load_pretrain) if getattr(opt, "load_pretrain", "") else None
         resume = not training or opt.continue_train
         folder = pretrain or (own if resume else None)

@@ -8,7 +8,7 @@ from torch import nn
 
 from models.deploy import export_onnx
 from models.styles.styles import Styles
-from options import saved
+from util.experiment import versions
 from util.files import write_json
 from util.util import palette
 
@@ -61,7 +61,7 @@ def _manifest(model, styles: Styles, files: list[str]) -> dict:
         "features_of": "label" if opt.label_feat else "instance" if opt.instance_feat else None,
         "dontcare": opt.label_maps.dontcare,
         "classes": _classes(opt, styles),
-        "versions": {**saved.versions(), **{name: metadata.version(name) for name in ("onnx", "onnxscript")}},
+        "versions": {**versions(), **{name: metadata.version(name) for name in ("onnx", "onnxscript")}},
     }
 
 

@@ -12,9 +12,9 @@ from models.base_model import BaseModel
 from models.losses.ohem import IGNORED, OhemCrossEntropy
 from models.networks.bisenet import BiSeNet, imagenet_colors
 from models.parsing_augment import Augment
-from options import saved
 from util import distributed
 from util.errors import UserError
+from util.experiment import experiment_folder
 from util.overlay import overlay
 from util.util import palette, tensor2im, tensor2label
 
@@ -71,7 +71,7 @@ class ParsingModel(BaseModel):
     def _own_spec(self):
         """What the classes are called. Raises UserError where the data at hand numbers them otherwise."""
         from models.face_parser import named_spec, trained_spec
-        opt, folder = self.opt, saved.experiment_folder(self.opt)
+        opt, folder = self.opt, experiment_folder(self.opt)
         trained = trained_spec(folder)
         if not opt.saved:  # weights that somebody put there
             trained = named_spec(trained, opt.label_nc, folder / f"{opt.which_epoch}_net_P.pth")

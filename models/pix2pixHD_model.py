@@ -22,6 +22,7 @@ from models.styles.drawing import StyledDrawing
 from util import distributed
 from util.checkpoint import is_there, read_together
 from util.errors import UserError
+from util.experiment import experiment_folder
 from util.image_pool import ImagePool
 from util.util import tensor2im, tensor2label
 
@@ -108,7 +109,7 @@ class Pix2PixHDModel(BaseModel):
         return makers
 
     def _has_encoder(self) -> bool:
-        folder = Path(self.opt.checkpoints_dir) / self.opt.name
+        folder = experiment_folder(self.opt)
         return is_there(weights.file_of(folder, self.opt.which_epoch, "E", averaged=not self.opt.no_ema))
 
     def _make_generator(self):
@@ -123,7 +124,7 @@ class Pix2PixHDModel(BaseModel):
         Raises UserError where a training has saved since, as the two would not belong together.
         """
         opt = self.opt
-        folder = Path(opt.load_pretrain) if opt.load_pretrain else Path(opt.checkpoints_dir) / opt.name
+        folder = Path(opt.load_pretrain) if opt.load_pretrain else experiment_folder(opt)
         path, beside = (weights.file_of(folder, opt.which_epoch, name, averaged=not opt.no_ema) for name in "GE")
         saved = read_together(folder, [path.name, beside.name])
         if path.name not in saved:

@@ -4,22 +4,16 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 import re
-import subprocess
 from pathlib import Path
 
 from util.errors import UserError
+from util.experiment import experiment_folder, versions
 from util.files import atomic_write, read_json
 
 # flags that belong to one call, never to the experiment
 PERSONAL = {"name", "checkpoints_dir", "gpu_ids", "local_rank", "verbose", "continue_train", "load_pretrain",
             "which_epoch", "phase", "results_dir", "debug"}
-
-
-def experiment_folder(opt) -> Path:
-    """checkpoints/<name> of parsed options."""
-    return Path(opt.checkpoints_dir) / opt.name
 
 
 def find(options, first) -> dict:
@@ -126,20 +120,6 @@ def _plain(value):
     if isinstance(value, list) and all(isinstance(i, int) for i in value):
         return ",".join(map(str, value)) or "-1"
     return value
-
-
-def versions() -> dict:
-    """What made this run: Python, torch, NumPy and the project's commit where git knows it."""
-    import numpy
-    import torch
-    root = Path(__file__).resolve().parents[1]
-    try:
-        commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=root,
-                                capture_output=True, text=True, timeout=10).stdout.strip() or None
-    except (OSError, subprocess.TimeoutExpired):
-        commit = None
-    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__,
-            "commit": commit}
 
 
 def known_kind(name, lookup, path: str) -> str:

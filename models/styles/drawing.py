@@ -11,9 +11,9 @@ from models import weights
 from models.regions import Regions
 from models.styles import flags as style_flags
 from models.styles.styles import Choice, Donor, Encoded, Styles
-from options import saved
 from util.checkpoint import read_tensors
 from util.errors import UserError, first_few
+from util.experiment import experiment_folder
 
 
 class StyledDrawing:
@@ -46,7 +46,7 @@ class StyledDrawing:
         """`weights.digest` of the encoder that was trained with this generator, loaded or not; '' where it is not there."""
         if "E" in self.model.nets:
             return weights.digest(self.model.nets["E"].state_dict())
-        path = weights.file_of(saved.experiment_folder(self.opt), self.opt.which_epoch, "E", averaged=not self.opt.no_ema)
+        path = weights.file_of(experiment_folder(self.opt), self.opt.which_epoch, "E", averaged=not self.opt.no_ema)
         with contextlib.suppress(UserError):  # none, or a broken one, which drawing with styles can do without
             return weights.digest(read_tensors(path))
         return ""

@@ -6,7 +6,6 @@ from pathlib import Path
 from models.styles.book import FILE_NAME, StyleBook
 from models.styles.clusters import FeatureTable
 from models.styles.sheet import draw_sheet
-from options import saved
 from util.errors import UserError
 from util.run_files import RunFiles
 from util.safe_pickle import save_dict
@@ -59,8 +58,6 @@ class StyleEncoding:
         save_dict(path, centres)
         book = book.with_files(folder)
         book.write(folder / FILE_NAME)
-        if not (folder / "opt.json").is_file():  # so that test.py knows what these weights are
-            saved.write(opt.replace(**{key: False for key, source in opt.sources.items() if source == "encoding"}))
         count = sum(map(len, centres.values()))
         print(f"{len(table.names)} pictures encoded: {count} styles of {len(centres)} classes in {path}")
         return book

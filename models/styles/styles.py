@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
 from models.styles import flags as style_flags
 from models.styles.book import FILE_NAME, StyleBook
 from util.errors import UserError, first_few
+from util.experiment import experiment_folder
 from util.safe_pickle import load_dict
 
 RANDOM = "random"
@@ -97,7 +97,7 @@ class Styles:
     @classmethod
     def of_experiment(cls, opt) -> Styles:
         """Read the clusters' file and styles.json of an experiment, as far as they are there."""
-        folder = Path(opt.checkpoints_dir) / opt.name
+        folder = experiment_folder(opt)
         path, book = folder / opt.cluster_path, None
         if (folder / FILE_NAME).is_file():
             book = StyleBook.read(folder / FILE_NAME)
