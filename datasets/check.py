@@ -273,15 +273,29 @@ def flags() -> Program:
     parser.add_argument("--label_nc", type=whole(0, 65535), help=f"number of classes (default: what its {FILE_NAME} says)")
     parser.add_argument("--contain_dontcare_label", action="store_true", help=f"{DONTCARE} marks unlabelled pixels (default: "
                         f"what its {FILE_NAME} calls dontcare)")
+    parser.add_argument("--dataset_mode", default="aligned", help="the data set that the folder is for (default: aligned)")
+    parser.add_argument("--phase", default="train", help="with another --dataset_mode: whose items are read (default: train)")
     parser.add_argument("--report", metavar="FILE", help="also write a page with counts by class and pictures")
     parser.add_argument("--all", action="store_true", help=f"list every problem, not only {SHOWN} of a kind")
     parser.add_shared("--jobs", "--verbose")
     return parser
 
 
+def check_items(args) -> int:
+    """Read every item of another data set than label maps and photos; gives the exit status."""
+    from datasets._check_items import faults_of_items
+    count, faults = faults_of_items(args.dataset_mode, args.dataroot, args.phase)
+    for fault in faults if args.all else faults[:SHOWN]:
+        print(f"error: {fault}")
+    print(f"{args.dataroot}: {count} items of --dataset_mode {args.dataset_mode}, {len(faults)} cannot be used")
+    return 2 if faults else 0
+
+
 def main(arguments=None) -> int:
     """The program; returns its exit status."""
     args = flags().parse_args(arguments)
+    if args.dataset_mode != "aligned":
+        return check_items(args)
     result = full_check(args.dataroot, args.label_nc, args.jobs, args.contain_dontcare_label)
     print_result(result, args.all)
     if args.report:

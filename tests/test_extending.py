@@ -1,5 +1,6 @@
 """The examples of docs/extending.md, run as they stand: trained, resumed, drawn, looked at, used from Python."""
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 import data
 import models
 from data import data_loader
+from datasets import check
 from models import models as registry
 from models.predictor import Predictor
 from tests.conftest import ROOT, call, same, succeed
@@ -38,6 +40,14 @@ def test_they_are_short_enough_to_be_read():
         assert len(code) <= 60, (path, len(code))
 
 
+def test_a_photo_that_cannot_be_used_is_named(extended, root, capsys):
+    broken = shutil.copytree(root, extended / "broken")
+    (broken / "train_img" / "p01.png").write_bytes((broken / "train_img" / "p00.png").read_bytes()[:100])
+    assert check.main([str(broken), "--dataset_mode", "photos"]) == 2
+    out = capsys.readouterr().out
+    assert "p01.png" in out and "5 items of --dataset_mode photos, 1 cannot be used" in out
+
+
 def test_they_train_resume_draw_and_serve(extended, root):
     where = ["--name", "ae", "--checkpoints_dir", extended, "--dataroot", root, *SMALL]
     train = ["--model", "autoencoder", *where, "--save_latest_freq", "3", "--display_freq", "1", "--code_nc", "3"]
@@ -55,6 +65,8 @@ def test_they_train_resume_draw_and_serve(extended, root):
     drawn = Predictor.load(extended / "ae", gpu_ids="-1")(image=photo)
     shown = Image.open(extended / "ae" / "test_latest" / "images" / "p00_synthesized_image.jpg")
     assert drawn.size == shown.size and np.abs(np.asarray(drawn, int) - np.asarray(shown, int)).mean() < 3
+
+    assert check.main([str(root), "--dataset_mode", "photos"]) == 0
 
     refused = call("test", *where, "--results_dir", extended, "--code_nc", "4")
     assert refused.status == 2 and "--code_nc 4: the experiment was trained with --code_nc 3" in refused.err
