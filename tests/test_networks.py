@@ -170,7 +170,7 @@ class Silent(nn.Module):
         self.scale, self.sets = nn.Parameter(torch.ones(3)), sets
         self.register_buffer("mask", torch.ones(3, dtype=torch.bool))
 
-    def start(self):
+    def init_weights(self):
         nn.init.ones_(getattr(self, self.sets))
 
 
@@ -180,7 +180,7 @@ PLAIN = [lambda: nn.Linear(5, 3), lambda: nn.Embedding(4, 3, padding_idx=1), lam
 
 
 @pytest.mark.parametrize("make", PLAIN, ids=lambda make: type(make()).__name__)
-def test_layers_without_a_rule_of_ours_start_as_pytorch_starts_them(make):
+def test_layers_without_a_rule_of_ours_are_initialised_as_by_pytorch(make):
     torch.manual_seed(1)
     wanted = make().state_dict()
     torch.manual_seed(1)
@@ -190,7 +190,7 @@ def test_layers_without_a_rule_of_ours_start_as_pytorch_starts_them(make):
     assert all(torch.isfinite(value).all() for value in got.values())
 
 
-def test_modules_may_start_their_own_parameters():
+def test_modules_may_initialise_their_own_parameters():
     net = build(lambda: nn.Sequential(Gain(), Gain(also_inside=True)))
     assert torch.equal(net[0].gain, torch.full((2,), 0.5)) and net[0].steps.tolist() == [0, 1, 2]
     assert not net[1].inside.weight.any(), "the outer one has the last word"
@@ -208,7 +208,7 @@ def test_what_nothing_initialises_is_named(sets, left):
 
 
 @pytest.mark.parametrize("make", [lambda: nn.Conv2d(3, 8, 3), lambda: nn.Linear(6, 5), lambda: nn.Embedding(5, 4)])
-def test_spectral_norm_starts_settled_on_the_weights_that_the_layer_would_have(make):
+def test_spectral_norm_has_converged_for_the_initial_weights_of_the_plain_layer(make):
     torch.manual_seed(1)
     wanted = build(make).weight
     torch.manual_seed(1)
@@ -229,7 +229,7 @@ def before_weight(state):
     return original / torch.vdot(u, original.flatten(1) @ v)
 
 
-def test_weight_norm_starts_too():
+def test_weight_norm_is_initialised_too():
     torch.manual_seed(1)
     wanted = build(lambda: nn.Conv2d(3, 4, 3)).weight
     torch.manual_seed(1)

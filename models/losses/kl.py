@@ -1,4 +1,4 @@
-"""How far the encoder's Gaussians are from N(0, I)."""
+"""KL divergence of the encoder's Gaussians from N(0, I)."""
 from __future__ import annotations
 
 import torch
@@ -14,15 +14,15 @@ def kl_divergence(mu: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
 
 
 def reparameterize(mu: torch.Tensor, log_variance: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """z = mu + e^(l/2) * noise: a draw that gradients pass (Kingma and Welling 2014, section 2.4). All of one shape."""
+    """z = mu + e^(l/2) * noise: a differentiable sample (Kingma and Welling 2014, section 2.4). All of one shape."""
     return mu + (0.5 * log_variance).exp() * noise
 
 
 class KLLoss(nn.Module):
-    """The KL divergence of all regions, a picture's worth on average, unweighted.
+    """The KL divergence summed over regions and dimensions, averaged over pictures, unweighted.
 
-    free_bits: nats a dimension that cost nothing to use; below them there is no gradient, so that a region is not pushed
-        into saying nothing (Kingma et al. 2016, section 4).
+    free_bits: the least loss of a dimension of a region, in nats; below it there is no gradient, which prevents posterior
+        collapse (Kingma et al. 2016, section 4).
     """
 
     def __init__(self, free_bits: float = 0.0):
@@ -30,5 +30,5 @@ class KLLoss(nn.Module):
         self.free_bits = free_bits
 
     def forward(self, mu: torch.Tensor, log_variance: torch.Tensor, pictures: int) -> torch.Tensor:
-        """(R, d) of the regions of `pictures` pictures -> scalar: sum_r sum_k max(KL_rk, free_bits) / pictures."""
+        """mu, log_variance: (R, d) of the regions of `pictures` pictures -> scalar, sum_rk max(KL_rk, free_bits) / pictures."""
         return kl_divergence(mu, log_variance).clamp_min(self.free_bits).sum() / pictures

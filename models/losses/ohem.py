@@ -1,4 +1,4 @@
-"""Cross-entropy of the pixels that are hard."""
+"""Cross-entropy with online hard example mining."""
 from __future__ import annotations
 
 import math
@@ -7,14 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-IGNORED = -1  # the class of pixels that nothing is known about
+IGNORED = -1  # the class id of unlabelled pixels
 
 
 class OhemCrossEntropy(nn.Module):
-    """Online hard example mining (Shrivastava et al. 2016): the mean over pixels that the network finds hard.
+    """The mean cross-entropy of hard pixels (Shrivastava et al. 2016).
 
-    Hard is a true class given less than the probability `sure`; but at least 1/`least` of all pixels count, the
-    hardest ones.
+    sure: pixels whose true class has a lower probability are hard. least: at least the hardest 1/least of all pixels count.
     """
 
     def __init__(self, sure: float = 0.7, least: int = 16):
@@ -22,13 +21,13 @@ class OhemCrossEntropy(nn.Module):
         self.threshold, self.least = -math.log(sure), least
 
     def forward(self, scores: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """(N, classes, H, W) scores and (N, H, W) int64 ids, IGNORED where unknown -> scalar; 0 if all is unknown."""
+        """(N, classes, H, W) scores and (N, H, W) int64 ids, IGNORED where unlabelled -> scalar; 0 if all pixels are."""
         losses = F.cross_entropy(scores.float(), label, ignore_index=IGNORED, reduction="none").flatten()
         known = label.flatten() != IGNORED
         count = min(label.numel() // self.least, int(known.sum()))
         hard = losses > self.threshold
         if int(hard.sum()) > count:
             return losses[hard].mean()
-        if count == 0:  # also what a tiny picture of only easy pixels comes to
+        if count == 0:  # no pixel is labelled, or the picture is tiny and all of its pixels are easy
             return losses.sum() / known.sum().clamp(min=1)
         return losses.topk(count).values.mean()

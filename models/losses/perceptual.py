@@ -1,4 +1,4 @@
-"""Likeness of two pictures: VGG19's features, or a pyramid of L1 where VGG19 cannot be had."""
+"""Perceptual loss: L1 between VGG19 features, or a pyramid L1 where VGG19's weights are not available."""
 from __future__ import annotations
 
 import torch
@@ -20,8 +20,8 @@ class VGGLoss(nn.Module):
     def forward(self, fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Two pictures (N, C, H, W) in [-1, 1] -> scalar. No gradient flows into the real one."""
         with torch.no_grad():
-            wanted = self.features(real)
-        return sum(w * F.l1_loss(a.float(), b.float()) for w, a, b in zip(VGG_WEIGHTS, self.features(fake), wanted))
+            target = self.features(real)
+        return sum(w * F.l1_loss(a.float(), b.float()) for w, a, b in zip(VGG_WEIGHTS, self.features(fake), target))
 
 
 class PyramidLoss(nn.Module):

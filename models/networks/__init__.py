@@ -15,7 +15,7 @@ __all__ = ["build", "define_D", "define_G", "generator", "print_network"]
 
 def define_G(input_nc, output_nc, ngf, netG, n_downsample_global=3, n_blocks_global=9, n_local_enhancers=1,  # noqa: N802,N803
              n_blocks_local=3, norm="instance", gpu_ids=(), **extensions) -> nn.Module:
-    """A generator ('global' | 'local') or the feature 'encoder', with fresh weights, on the first of gpu_ids.
+    """A generator ('global' | 'local') or the feature 'encoder', with initial weights, on the first of gpu_ids.
 
     extensions: keywords of the networks' classes beyond pix2pixHD's (use_dropout, upsample, feat_skip, image_skip).
     Raises UserError for an unknown netG.
@@ -26,14 +26,14 @@ def define_G(input_nc, output_nc, ngf, netG, n_downsample_global=3, n_blocks_glo
 
 def define_D(input_nc, ndf, n_layers_D, norm="instance", use_sigmoid=False, num_D=1, getIntermFeat=False,  # noqa: N802,N803
              gpu_ids=()) -> nn.Module:
-    """A multiscale discriminator with fresh weights, on the first of gpu_ids."""
+    """A multiscale discriminator with initial weights, on the first of gpu_ids."""
     return _place(build(lambda: MultiscaleDiscriminator(input_nc, ndf, n_layers_D, norm, use_sigmoid, num_D,
                                                         getIntermFeat)), gpu_ids)
 
 
 def generator(input_nc, output_nc, ngf, netG, n_downsample_global=3, n_blocks_global=9, n_local_enhancers=1,  # noqa: N803
               n_blocks_local=3, norm="instance", **extensions) -> nn.Module:
-    """The network that define_G initialises."""
+    """The network of define_G, before its weights are initialised."""
     if netG == "global":
         return GlobalGenerator(input_nc, output_nc, ngf, n_downsample_global, n_blocks_global, norm, **extensions)
     if netG == "local":
@@ -45,11 +45,11 @@ def generator(input_nc, output_nc, ngf, netG, n_downsample_global=3, n_blocks_gl
 
 
 def build(make, fresh: bool = True) -> nn.Module:
-    """Build a network without paying for weights that are replaced at once.
+    """Build a network on the meta device, so that no weights are initialised that are replaced at once.
 
-    make() constructs it, without memory for weights. fresh: give it initial weights (see initial_weights.py); else it stays
-    without any, for `load_state_dict(..., assign=True)`, but for the buffers that are in no state dict. Raises RuntimeError
-    naming a parameter or buffer that nothing sets.
+    make() constructs it. fresh: give it initial weights (see initial_weights.py); else its weights stay on the meta device, for
+    `load_state_dict(..., assign=True)`, and only buffers that are in no state dict are initialised. Raises RuntimeError naming
+    a parameter or buffer that nothing initialises.
     """
     with torch.device("meta"):
         net = make()

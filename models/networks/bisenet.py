@@ -12,15 +12,15 @@ _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, 
 
 
 def imagenet_colors(image: torch.Tensor) -> torch.Tensor:
-    """(N, 3 or 1, H, W) in [-1, 1] -> (N, 3, H, W) with ImageNet's mean and deviation taken out."""
+    """(N, 3 or 1, H, W) in [-1, 1] -> (N, 3, H, W) normalised by ImageNet's mean and standard deviation."""
     mean, deviation = (image.new_tensor(values)[:, None, None] for values in (_MEAN, _DEVIATION))
     return (image / 2 + 0.5 - mean) / deviation
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm that uses its running statistics where a batch has one value a channel: that has no deviation.
+    """Batch norm that uses its running statistics where a batch has only one value a channel, whose variance is undefined.
 
-    So a batch of one picture trains, whose global average is 1x1.
+    So a batch of one picture can be trained on, whose globally pooled features are 1x1.
     """
 
     def forward(self, x):
@@ -44,7 +44,7 @@ class ConvBNReLU(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a short cut (He et al. 2016)."""
+    """Two 3x3 convolutions and a shortcut (He et al. 2016)."""
 
     def __init__(self, in_nc: int, out_nc: int, stride: int):
         super().__init__()
@@ -84,7 +84,7 @@ class ResNet18(nn.Module):
 
 
 class AttentionRefinement(nn.Module):
-    """A convolution whose channels are weighed by what the whole picture holds."""
+    """A convolution with channel attention from globally pooled features."""
 
     def __init__(self, in_nc: int, out_nc: int):
         super().__init__()
@@ -99,7 +99,7 @@ class AttentionRefinement(nn.Module):
 
 
 class ContextPath(nn.Module):
-    """ResNet-18 and, from coarse to fine, what its features mean in their surroundings."""
+    """ResNet-18, and context features that are refined from coarse to fine."""
 
     def __init__(self):
         super().__init__()
@@ -120,7 +120,7 @@ class ContextPath(nn.Module):
 
 
 class FeatureFusion(nn.Module):
-    """Detail and context as one feature, its channels weighed by what the whole picture holds."""
+    """Fuses detail and context features, with channel attention from globally pooled features."""
 
     def __init__(self, in_nc: int, out_nc: int):
         super().__init__()
@@ -135,7 +135,7 @@ class FeatureFusion(nn.Module):
 
 
 class Head(nn.Module):
-    """Features to scores."""
+    """A segmentation head: features to class scores."""
 
     def __init__(self, in_nc: int, mid_nc: int, classes: int):
         super().__init__()
@@ -170,8 +170,8 @@ class BiSeNet(nn.Module):
         return tuple(F.interpolate(s.float(), x.shape[2:], mode="bilinear", align_corners=True) for s in scores)
 
     @torch.no_grad()
-    def start(self):
-        """Fresh weights: He's normal for convolutions (leaky slope 1, as the original has it), 1 and 0 for batch norm."""
+    def init_weights(self):
+        """Kaiming normal for convolutions (with negative slope 1, as in the original), 1 and 0 for batch norm."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, a=1)
@@ -191,5 +191,5 @@ def _average(x: torch.Tensor) -> torch.Tensor:
 
 
 def _enlarge(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Nearest neighbour to another feature's size, which rounding up makes not always the double."""
+    """Nearest neighbour to the size of another feature map, which is not always twice as large, as sizes are rounded up."""
     return F.interpolate(x, like.shape[2:], mode="nearest")

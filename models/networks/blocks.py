@@ -24,8 +24,8 @@ def norm_layer(name: str, width: int) -> nn.Module:
 class InstanceNorm2d(nn.InstanceNorm2d):
     """Instance norm without parameters or running statistics, whose gradient is right in every memory layout.
 
-    PyTorch's own (2.14, on a CPU) is wrong for a single picture where the gradient that comes back is channels-last, as that of
-    a convolution with channels-last weights is.
+    In PyTorch 2.14 on a CPU, the backward pass for one picture is wrong where the incoming gradient is channels-last, as it is
+    from a convolution with channels-last weights.
     """
 
     def forward(self, x):
@@ -37,17 +37,17 @@ class InstanceNorm2d(nn.InstanceNorm2d):
 
 
 def conv_norm_relu(in_nc: int, out_nc: int, norm: str, kernel: int = 3, stride: int = 1, padding: int = 1) -> list:
-    """The step that repeats everywhere."""
+    """Convolution, norm, ReLU."""
     return [nn.Conv2d(in_nc, out_nc, kernel, stride, padding), norm_layer(norm, out_nc), nn.ReLU(inplace=True)]
 
 
 def first_layers(in_nc: int, width: int, norm: str) -> list:
-    """A 7x7 convolution over the picture and its mirrored border."""
+    """A 7x7 convolution with reflection padding, norm, ReLU."""
     return [nn.ReflectionPad2d(3), *conv_norm_relu(in_nc, width, norm, kernel=7, padding=0)]
 
 
 def last_layers(width: int, out_nc: int) -> list:
-    """A 7x7 convolution to the output's channels, in [-1, 1]."""
+    """A 7x7 convolution with reflection padding to the output's channels, and tanh."""
     return [nn.ReflectionPad2d(3), NarrowConv2d(width, out_nc, 7), nn.Tanh()]
 
 
@@ -67,14 +67,14 @@ def up_layers(width: int, steps: int, norm: str, upsample: str = "transpose") ->
 
 
 def up_conv(in_nc: int, out_nc: int, upsample: str) -> nn.Module:
-    """Twice the size: 'transpose', pix2pixHD's transposed convolution, or 'resize', which leaves no checkerboard."""
+    """Upsampling by 2: 'transpose', pix2pixHD's transposed convolution, or 'resize', which has no checkerboard artifacts."""
     if upsample == "transpose":
         return nn.ConvTranspose2d(in_nc, out_nc, 3, stride=2, padding=1, output_padding=1)
     return ResizeConv2d(in_nc, out_nc, 3, padding=1)
 
 
 class ResizeConv2d(nn.Conv2d):
-    """Nearest-neighbour doubling, then a convolution (Odena et al. 2016, Deconvolution and Checkerboard Artifacts)."""
+    """Nearest-neighbour upsampling by 2, then a convolution (Odena et al. 2016, Deconvolution and Checkerboard Artifacts)."""
 
     def forward(self, x):
         """(N, C, H, W) -> (N, C', 2H, 2W)."""
@@ -82,9 +82,9 @@ class ResizeConv2d(nn.Conv2d):
 
 
 class ResnetBlock(nn.Module):
-    """x plus two 3x3 convolutions of it; optionally with dropout between them."""
+    """A residual block of two 3x3 convolutions, optionally with dropout between them."""
 
-    is_stage = True  # see models/networks/recompute.py
+    is_segment = True  # see models/networks/recompute.py
 
     def __init__(self, width: int, norm: str, use_dropout: bool = False):
         super().__init__()
@@ -99,5 +99,5 @@ class ResnetBlock(nn.Module):
 
 
 def downsample(x: torch.Tensor) -> torch.Tensor:
-    """Half the size, by the 3x3 average that leaves the border's padding out of the count."""
+    """Half the size, by 3x3 average pooling that does not count the padding."""
     return nn.functional.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)

@@ -1,4 +1,4 @@
-"""Convolutions that a CPU can compute faster than directly, with the same result to float32's accuracy."""
+"""Convolutions with a faster algorithm for CPUs, whose result is the same up to float32 rounding."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -9,9 +9,12 @@ from torch.nn.functional import conv2d
 
 
 class FastConv2d(nn.Conv2d, ABC):
-    """A convolution without padding or stride, computed a faster way where that pays: on a CPU in float32."""
+    """A convolution without padding or stride, computed by `fast` where that is faster: on a CPU in float32.
 
-    direct = False  # set to compute it directly everywhere
+    direct: set it to use PyTorch's convolution everywhere.
+    """
+
+    direct = False
 
     def forward(self, x):
         """(N, C, H, W) -> (N, C', H - kernel + 1, W - kernel + 1)."""
@@ -19,22 +22,22 @@ class FastConv2d(nn.Conv2d, ABC):
 
     @abstractmethod
     def fast(self, x):
-        """The same, the faster way."""
+        """The convolution by the faster algorithm."""
 
     @abstractmethod
     def pays(self, x) -> bool:
-        """Whether a float32 batch on a CPU is of a size for it."""
+        """Whether `fast` is faster for a float32 batch of this size on a CPU."""
 
     def _pays(self, x) -> bool:
         plain = not self.direct and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        return plain and not torch.compiler.is_compiling() and self.pays(x)  # which exporting is, too
+        return plain and not torch.compiler.is_compiling() and self.pays(x)  # is_compiling is true while exporting, too
 
 
 class NarrowConv2d(FastConv2d):
-    """A convolution to a few channels, such as those of a picture, which would leave most of a vector register empty.
+    """A convolution to a few output channels, such as RGB, which would leave most lanes of a vector register idle.
 
-    Each row of the kernel gives output channels of its own, which fill it; they are then added, each a row lower. From 64
-    channels to three, 7x7: 3.6 times as fast, and 1.8 times going back.
+    The rows of the kernel are computed as separate output channels, which fill the register; the results are then added, each
+    shifted by its row. For 64 to 3 channels and 7x7: 3.6 times as fast forward, 1.8 times backward.
     """
 
     def fast(self, x):
@@ -46,5 +49,5 @@ class NarrowConv2d(FastConv2d):
         return sum((parts[:, i, :, i:i + height] for i in range(1, rows)), parts[:, 0, :, :height] + self.bias[:, None, None])
 
     def pays(self, x) -> bool:
-        """From enough channels to few, where there are several rows."""
+        """For many input and few output channels, and kernels of more than 3 rows."""
         return self.in_channels >= 16 and self.out_channels <= 4 and self.kernel_size[0] > 3

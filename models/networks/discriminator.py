@@ -9,7 +9,7 @@ _WIDEST = 512
 
 
 def patch_layers(input_nc: int, ndf: int, n_layers: int, norm: str, use_sigmoid: bool) -> list[list[nn.Module]]:
-    """The groups of layers of one scale; the output of each is a feature map that can be matched."""
+    """The groups of layers of one scale; feature matching compares the outputs of groups."""
     def conv(a, b, stride):
         return nn.Conv2d(a, b, 4, stride=stride, padding=2)
 
@@ -47,7 +47,7 @@ class MultiscaleDiscriminator(nn.Module):
         return [getattr(self, f"layer{i}")]
 
     def forward(self, x) -> list[list]:
-        """(N, C, H, W) -> a list over scales, finest first, of lists of layer outputs; the last is the answer."""
+        """(N, C, H, W) -> a list over scales, finest first, of lists of layer outputs; the last is the prediction."""
         result = []
         for i in reversed(range(self.num_D)):
             outputs = [x]

@@ -1,4 +1,4 @@
-"""The instance feature encoder: photo to a few numbers for each region, or to a Gaussian over them."""
+"""The instance feature encoder: photo to a feature vector for each region, or to a Gaussian over such vectors."""
 from __future__ import annotations
 
 import torch
@@ -6,25 +6,25 @@ from torch import nn
 
 from models.networks.blocks import down_layers, first_layers, last_layers, up_layers
 from models.networks.convolution import NarrowConv2d
-from models.networks.generator import FeatureSkip, finish
+from models.networks.generator import FeatureSkip, run_with_skip
 from models.networks.recompute import Layers, run_layers
 from models.regions import Regions
 
-START_LOG_VARIANCE = -4.0  # noise of e^-2 = 0.14: small beside features in [-1, 1], yet not nothing
+INITIAL_LOG_VARIANCE = -4.0  # a standard deviation of e^-2 = 0.14, small beside features in [-1, 1]
 LOG_VARIANCE_BOUND = 10.0
 
 
 class LogVariance(nn.Module):
-    """The linear head of the log-variance: W = 0 and b = -4 at the start, so the noise is small and alike everywhere."""
+    """The linear head of the log-variance, initialised to W = 0 and b = -4: small noise, the same everywhere."""
 
     def __init__(self, width: int, output_nc: int, kernel: int):
         super().__init__()
         self.conv = NarrowConv2d(width, output_nc, kernel)
 
-    def start(self):
-        """No weights, a small constant."""
+    def init_weights(self):
+        """Zero weights, constant bias."""
         nn.init.zeros_(self.conv.weight)
-        nn.init.constant_(self.conv.bias, START_LOG_VARIANCE)
+        nn.init.constant_(self.conv.bias, INITIAL_LOG_VARIANCE)
 
     def forward(self, hidden):
         """(N, width, H + 6, W + 6), padded -> (N, output_nc, H, W)."""
@@ -34,7 +34,7 @@ class LogVariance(nn.Module):
 class Encoder(nn.Module):
     """Down and up again to feat_num channels in [-1, 1], then averaged over each region (Wang et al. 2018, 3.4).
 
-    image_skip: add a 1x1 path from the photo before the tanh, which no normalisation touches; it starts as identity.
+    image_skip: add a 1x1 convolution of the photo before the tanh, which bypasses normalisation; it is initialised to identity.
     variational: two linear heads on the last features h instead of the tanh (Kingma and Welling 2014, appendix B). The
         head of mu is the plain encoder's last convolution (and its image_skip: h and the photo together are that head's
         input), under the same parameter names, so that a plain encoder's weights fit; the head of the log-variance sees
@@ -53,7 +53,7 @@ class Encoder(nn.Module):
 
     def features(self, image):
         """(N, input_nc, H, W) in [-1, 1] -> (N, output_nc, H, W) before averaging: in [-1, 1], or mu, which has no bounds."""
-        return finish(self.model, image, self.skip, image)
+        return run_with_skip(self.model, image, self.skip, image)
 
     def maps(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(N, input_nc, H, W) -> mu and log-variance before averaging, (N, output_nc, H, W) each; see `posterior`."""

@@ -26,10 +26,10 @@ def global_layers(input_nc, output_nc, ngf, n_downsample, n_blocks, norm, use_dr
 
 
 class FeatureSkip(nn.Module):
-    """A linear path from the painted features to the picture, past every normalisation.
+    """A linear skip connection from the painted features to the picture, which bypasses normalisation.
 
-    Instance norm takes away a region's absolute colour; this brings it back. It starts as the identity, so a
-    three-channel feature is read as a colour from the first step.
+    Instance norm removes a region's absolute colour; this restores it. It is initialised to the identity, so a three-channel
+    feature acts as a colour from the first step on.
     """
 
     def __init__(self, feat_nc: int, output_nc: int):
@@ -37,8 +37,8 @@ class FeatureSkip(nn.Module):
         self.feat_nc = feat_nc
         self.conv = nn.Conv2d(feat_nc, output_nc, 1)
 
-    def start(self):
-        """Identity weights, no bias."""
+    def init_weights(self):
+        """Identity weights, zero bias."""
         nn.init.zeros_(self.conv.bias)
         nn.init.dirac_(self.conv.weight)
 
@@ -47,17 +47,17 @@ class FeatureSkip(nn.Module):
         return self.conv(x[:, -self.feat_nc:])
 
 
-def finish(hidden: Layers, x: torch.Tensor, skip: FeatureSkip | None, inputs: torch.Tensor) -> torch.Tensor:
-    """Run layers that end in tanh, adding the feature path before it where there is one."""
+def run_with_skip(layers: Layers, x: torch.Tensor, skip: FeatureSkip | None, inputs: torch.Tensor) -> torch.Tensor:
+    """layers(x), with skip(inputs) added before the last layer where there is a skip connection."""
     if skip is None:
-        return hidden(x)
-    return hidden[-1](run_layers(list(hidden)[:-1], x, hidden.checkpointed) + skip(inputs))
+        return layers(x)
+    return layers[-1](run_layers(list(layers)[:-1], x, layers.checkpointed) + skip(inputs))
 
 
 class GlobalGenerator(nn.Module):
     """Downsampling, residual blocks, upsampling (Wang et al. 2018, section 3.2; Johnson et al. 2016).
 
-    feat_skip: how many of the last input channels also feed the output past the norms (0: none, as in pix2pixHD).
+    feat_skip: how many of the last input channels have a skip connection to the output (0: none, as in pix2pixHD).
     """
 
     def __init__(self, input_nc: int, output_nc: int, ngf: int = 64, n_downsample: int = 3, n_blocks: int = 9,
@@ -69,7 +69,7 @@ class GlobalGenerator(nn.Module):
 
     def forward(self, x):
         """(N, input_nc, H, W) -> (N, output_nc, H, W) in [-1, 1]; H and W multiples of 2^n_downsample."""
-        return finish(self.model, x, self.skip, x)
+        return run_with_skip(self.model, x, self.skip, x)
 
 
 class LocalEnhancer(nn.Module):
@@ -106,5 +106,5 @@ class LocalEnhancer(nn.Module):
             scale = pyramid[self.n_local_enhancers - n]
             out = getattr(self, f"model{n}_1")(scale) + out
             last = n == self.n_local_enhancers
-            out = finish(getattr(self, f"model{n}_2"), out, self.skip if last else None, scale)
+            out = run_with_skip(getattr(self, f"model{n}_2"), out, self.skip if last else None, scale)
         return out

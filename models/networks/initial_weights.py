@@ -1,4 +1,4 @@
-"""How the weights of a network start that was constructed without any."""
+"""Initial weights for a network that was constructed without any."""
 from __future__ import annotations
 
 import math
@@ -11,32 +11,32 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 
 from util.errors import first_few
 
-_SETTLED = 15  # steps of the power iteration, as many as PyTorch's spectral_norm takes at its start
+_POWER_ITERATIONS = 15  # as many as PyTorch's spectral_norm makes when it is applied to a layer
 
 
 @torch.no_grad()
 def initialize(net: nn.Module) -> nn.Module:
-    """Fresh weights: convolutions N(0, 0.02) with PyTorch's own biases, 2d batch norm N(1, 0.02) with bias 0.
+    """Initialise a network: convolutions N(0, 0.02) with PyTorch's own biases, 2d batch norm N(1, 0.02) with bias 0.
 
-    A module with a method `start` sets itself and all inside it. Of the others, each one's `reset_parameters` is called where
-    there is no rule above: PyTorch's layers have it, and a module with parameters or buffers of its own brings it. Inner
-    modules come first, so that outer ones have the last word. Parametrized weights (`torch.nn.utils.parametrizations`) start
-    as those of the plain layer. Raises RuntimeError naming what has then not been set. What lies on the meta device stays.
+    A module with a method `init_weights` initialises itself and its submodules. All other modules have their `reset_parameters`
+    called, as PyTorch's layers have one, and modules with parameters or buffers of their own must. Submodules come first, so
+    that a module may override what its submodules did. Parametrized weights (`torch.nn.utils.parametrizations`) are initialised
+    as those of the plain layer. Raises RuntimeError naming tensors that were left unset. Tensors on the meta device stay there.
     """
     unset = {name: (value, value._version) for name, value in _unset(net)}
-    inner_first: list[nn.Module] = []
-    net.apply(inner_first.append)
-    of_others = {inside for module in inner_first if hasattr(module, "start") for inside in module.modules()}
-    for module in dict.fromkeys(inner_first):
-        if hasattr(module, "start"):
-            module.start()
-        elif module not in of_others:
-            _start_parametrized(module) if parametrize.is_parametrized(module) else _start_layer(module)
-    _settle_spectral_norms(net)
+    modules: list[nn.Module] = []
+    net.apply(modules.append)  # submodules first
+    covered = {inside for module in modules if hasattr(module, "init_weights") for inside in module.modules()}
+    for module in dict.fromkeys(modules):
+        if hasattr(module, "init_weights"):
+            module.init_weights()
+        elif module not in covered:
+            _init_parametrized(module) if parametrize.is_parametrized(module) else _init_layer(module)
+    _converge_spectral_norms(net)
     left = [name for name, value in _tensors(net) if _still_unset(value, *unset.get(name, (None, 0)))]
     if left:
         raise RuntimeError(f"{type(net).__name__}: nothing initialises {first_few(left)}; give the module that has it a method "
-                           "reset_parameters that does (or start, for a module and all inside it)")
+                           "reset_parameters that does (or init_weights, for a module and all inside it)")
     return net
 
 
@@ -45,7 +45,7 @@ def _tensors(net):
 
 
 def _unset(net):
-    """The tensors of a network by name, filled so that what is left unset is seen: NaN, or zeros where there is no NaN."""
+    """The tensors of a network by name, filled with a mark by which unset ones are recognised: NaN, or zeros for integers."""
     for name, value in _tensors(net):
         yield name, value.fill_(math.nan if value.is_floating_point() or value.is_complex() else 0)
 
@@ -54,11 +54,11 @@ def _still_unset(value, before, version) -> bool:
     if value.is_meta:
         return False
     if value.is_floating_point() or value.is_complex():
-        return bool(value.sum().isnan() and value.isnan().any())  # the sum alone says no in half the time
+        return bool(value.sum().isnan() and value.isnan().any())  # the sum alone rules it out in half the time
     return value is before and value._version == version
 
 
-def _start_layer(module) -> None:
+def _init_layer(module) -> None:
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         module.weight.normal_(0.0, 0.02)
         if module.bias is not None:
@@ -72,22 +72,22 @@ def _start_layer(module) -> None:
         getattr(module, "reset_parameters", getattr(module, "_reset_parameters", lambda: None))()
 
 
-def _start_parametrized(module) -> None:
-    """Start a layer as the plain one: within `cached`, what it computes of its parametrized weights stays one tensor."""
+def _init_parametrized(module) -> None:
+    """Initialise a parametrized layer as a plain one: within `cached`, each parametrized weight is one tensor to write into."""
     with parametrize.cached():
-        _start_layer(module)
+        _init_layer(module)
         plain = {name: getattr(module, name) for name in module.parametrizations}
     for name, value in plain.items():
         setattr(module, name, value)  # through the parametrization's right_inverse
 
 
-def _settle_spectral_norms(net: nn.Module) -> None:
-    """Singular vectors that fit the weights, which spectral_norm could not compute where there were none yet."""
+def _converge_spectral_norms(net: nn.Module) -> None:
+    """Compute the singular vectors of spectral_norm, which it estimated when the weights had no values yet."""
     for module in filter(parametrize.is_parametrized, net.modules()):
         for name, parts in module.parametrizations.items():
             norms = [part for part in parts if isinstance(part, _SpectralNorm) and hasattr(part, "_u")]
             for part in norms:
                 part._u.normal_()
                 part._v.normal_()
-            for _ in range(_SETTLED if norms else 0):
-                getattr(module, name)  # a step of the power iteration, as in every training forward pass
+            for _ in range(_POWER_ITERATIONS if norms else 0):
+                getattr(module, name)  # reading the weight makes one power iteration, as in a training forward pass

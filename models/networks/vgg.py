@@ -19,7 +19,7 @@ class VGG19Features(nn.Module):
     state: torchvision's state dict of vgg19; its classifier may be missing.
     """
 
-    recompute = False  # the layers between the five, going back
+    recompute = False  # checkpoint the activations between the five
 
     def __init__(self, state: dict):
         super().__init__()

@@ -1,8 +1,8 @@
 """3x3 convolutions in fewer multiplications (Winograd's minimal filtering; Lavin and Gray 2016, arXiv:1509.09308).
 
-F(2x2, 3x3): each 2x2 of the output comes from a 4x4 tile of the input with 16 multiplications a channel instead of 36. Between
-wide layers those are matrix products, which a CPU computes at its best. In float32 the result is as near to the exact one as
-that of the direct convolution. GPUs and bfloat16 have direct convolutions that are faster still.
+F(2x2, 3x3): each 2x2 block of the output is computed from a 4x4 tile of the input with 16 multiplications a channel instead of
+36. Over many channels these are matrix products, which CPUs compute efficiently. In float32 the rounding error is about that of
+the direct convolution. On GPUs and in bfloat16, direct convolutions are faster.
 """
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 
 from models.networks.convolution import FastConv2d
 
-_WIDE = 256  # channels from which on the products outweigh what surrounds them,
-_PIXELS_A_CHANNEL = 0.25  # and pixels of a batch for each channel, from which on they outweigh transforming the weights
-_TILE, _STEP = 4, 2  # pixels of an input tile, and of the output that comes from it
+_WIDE = 256  # the least number of channels: with fewer, transforming the tiles takes longer than the products save,
+_PIXELS_A_CHANNEL = 0.25  # and the least pixels of a batch for each channel: with fewer, transforming the weights does
+_TILE, _STEP = 4, 2  # side in pixels of an input tile, and of the block of the output that is computed from it
 _INPUT = torch.tensor([[1.0, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
 _KERNEL = torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 _OUTPUT = torch.tensor([[1.0, 1, 1, 0], [0, 1, -1, -1]])
@@ -21,7 +21,7 @@ _INPUT_2D, _KERNEL_2D, _OUTPUT_2D = (torch.kron(one, one) for one in (_INPUT, _K
 
 
 class Conv3x3(FastConv2d):
-    """A 3x3 convolution without padding, computed in fewer multiplications where it is wide."""
+    """A 3x3 convolution without padding, by Winograd's algorithm where it has many channels."""
 
     def __init__(self, in_nc: int, out_nc: int):
         super().__init__(in_nc, out_nc, 3)
@@ -31,7 +31,7 @@ class Conv3x3(FastConv2d):
         return _Winograd.apply(x, self.weight, self.bias)
 
     def pays(self, x) -> bool:
-        """Between wide layers, for enough pixels."""
+        """For many channels and enough pixels; the output must consist of whole blocks."""
         height, width = x.shape[-2] - 2, x.shape[-1] - 2
         large = min(self.weight.shape[:2]) >= _WIDE and len(x) * height * width >= _PIXELS_A_CHANNEL * self.in_channels
         return large and height % _STEP == width % _STEP == 0
@@ -39,17 +39,17 @@ class Conv3x3(FastConv2d):
 
 def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """(N, C, H, W), (K, C, 3, 3), (K,) -> (N, K, H - 2, W - 2)."""
-    answers = torch.bmm(_kernels(weight), _tiles(x))
-    return _untiled(_OUTPUT_2D @ answers.flatten(1), x).add_(bias[:, None, None])
+    products = torch.bmm(_kernels(weight), _tiles(x))
+    return _untiled(_OUTPUT_2D @ products.flatten(1), x).add_(bias[:, None, None])
 
 
 def _gradients(gradient: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The gradients of x and weight. Tiles and transformed weights are made anew: cheap beside the products, but large."""
-    answers = (_OUTPUT_2D.T @ _tiled(gradient)).view(_TILE**2, weight.shape[0], -1)
-    of_tiles = torch.bmm(_kernels(weight).transpose(1, 2), answers)
+    """The gradients of x and weight. Transformed tiles and weights are recomputed: they are large, and cheap to compute."""
+    of_products = (_OUTPUT_2D.T @ _tiled(gradient)).view(_TILE**2, weight.shape[0], -1)
+    of_tiles = torch.bmm(_kernels(weight).transpose(1, 2), of_products)
     of_x = _gathered(_INPUT_2D.T @ of_tiles.flatten(1), x)
     del of_tiles
-    of_kernels = torch.bmm(answers, _tiles(x).transpose(1, 2))
+    of_kernels = torch.bmm(of_products, _tiles(x).transpose(1, 2))
     return of_x, (_KERNEL_2D.T @ of_kernels.flatten(1)).T.reshape(weight.shape).contiguous()
 
 
@@ -97,10 +97,10 @@ def _gathered(tiles, x):
     return whole
 
 
-def _untiled(answers, x):
+def _untiled(blocks, x):
     """(4, K * N * tiles) -> (N, K, H - 2, W - 2)."""
     n, _, height, width = x.shape
-    parts = answers.view(_STEP, _STEP, -1, n, (height - 2) // _STEP, (width - 2) // _STEP)
+    parts = blocks.view(_STEP, _STEP, -1, n, (height - 2) // _STEP, (width - 2) // _STEP)
     return parts.permute(3, 2, 4, 0, 5, 1).reshape(n, -1, height - 2, width - 2)
 
 
