@@ -17,6 +17,9 @@ CELEBAMASK_HQ = ("background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_bro
 FACE_PARSING = ("background", "skin", "l_brow", "r_brow", "l_eye", "r_eye", "eye_g", "l_ear", "r_ear", "ear_r",
                 "nose", "mouth", "u_lip", "l_lip", "neck", "neck_l", "cloth", "hair", "hat")
 SCHEMES = {"celebamask-hq": CELEBAMASK_HQ, "face-parsing": FACE_PARSING}
+# what people look at in a face, and the classes it is made of, by names that both numberings have
+FACE_PARTS = {"eyes": ("l_eye", "r_eye"), "mouth": ("mouth", "u_lip", "l_lip"), "hair": ("hair",), "skin": ("skin",),
+              "cloth": ("cloth",)}
 
 
 def flip_pairs_of(labels) -> list[list[int]]:
@@ -33,6 +36,7 @@ class DatasetSpec:
     label_nc: number of classes. labels: their names by id. colors: (r, g, b) in 0..255 by id.
     flip_pairs: [left, right] ids that swap when a picture is mirrored. scheme: which numbering the ids follow.
     dontcare: the id that marks unlabelled pixels in its label maps.
+    parts: {part: names of the classes it is made of}, which evaluation gives figures of.
     defaults: flag values that hold for this data unless the command line says otherwise; of the flags that allow it.
     """
 
@@ -42,6 +46,7 @@ class DatasetSpec:
     flip_pairs: tuple[tuple[int, int], ...] = ()
     scheme: str = ""
     defaults: dict = field(default_factory=dict)
+    parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     dontcare: int | None = None
     unlabelled: int | None = None  # not of the file: the class that a run makes of such pixels, see `with_unlabelled`
 
@@ -72,7 +77,8 @@ class DatasetSpec:
         return cls(label_nc=nc if nc is not None else count, labels=tuple(labels),
                    colors=_colors(raw.get("colors", []), count, where),
                    flip_pairs=_pairs(raw.get("flip_pairs", []), count, where),
-                   scheme=str(raw.get("scheme", "")), defaults=_defaults(raw.get("defaults", {}), where), dontcare=dontcare)
+                   scheme=str(raw.get("scheme", "")), defaults=_defaults(raw.get("defaults", {}), where), dontcare=dontcare,
+                   parts=_parts(raw.get("parts", {}), labels, where))
 
     def with_unlabelled(self, label: int | None) -> DatasetSpec:
         """The spec for a run that makes unlabelled pixels the class `label`, after all others; None makes none of them."""
@@ -110,6 +116,10 @@ class DatasetSpec:
         known = first_few(self.class_names, 40) if self.labels else f"0 to {(self.label_nc or 1) - 1}"
         raise UserError(f"'{name}' is no class of this data; there are {known}")
 
+    def part_ids(self) -> dict[str, list[int]]:
+        """{part: ids of the classes it is made of}."""
+        return {part: [self.labels.index(name) for name in names] for part, names in self.parts.items()}
+
     def write(self, dataroot) -> None:
         """Write dataset.json into a data root."""
         write_json(Path(dataroot) / FILE_NAME, self.as_dict())
@@ -118,7 +128,8 @@ class DatasetSpec:
         """The fields that say something, ready for JSON."""
         raw = {"label_nc": self.label_nc, "scheme": self.scheme, "labels": list(self.labels),
                "colors": [list(c) for c in self.colors], "flip_pairs": [list(p) for p in self.flip_pairs],
-               "defaults": dict(self.defaults), "dontcare": self.dontcare}
+               "parts": {part: list(names) for part, names in self.parts.items()}, "defaults": dict(self.defaults),
+               "dontcare": self.dontcare}
         return {key: value for key, value in raw.items() if value not in (None, "", [], {})}
 
 
@@ -128,7 +139,7 @@ def face_spec(scheme: str = "celebamask-hq", defaults: dict | None = None) -> Da
         raise UserError(f"'{scheme}' is no known numbering; there are {', '.join(SCHEMES)}")
     labels = SCHEMES[scheme]
     return DatasetSpec(label_nc=len(labels), labels=labels, scheme=scheme, defaults=dict(defaults or {}),
-                       flip_pairs=tuple((a, b) for a, b in flip_pairs_of(labels)))
+                       flip_pairs=tuple((a, b) for a, b in flip_pairs_of(labels)), parts=dict(FACE_PARTS))
 
 
 def _require(true: bool, where: str, found: str, remedy: str) -> None:
@@ -157,6 +168,18 @@ def _pairs(raw, count, where):
     _require(count is None or all(i < count for i in ids), where,
              f"flip_pairs names id {max(ids, default=0)} of {count} classes", "ids count from 0")
     return tuple(tuple(p) for p in raw)
+
+
+def _parts(raw, labels, where):
+    good = isinstance(raw, dict) and all(
+        part and isinstance(names, list) and names and all(isinstance(name, str) for name in names)
+        for part, names in raw.items())
+    _require(good, where, "parts is no object of lists of class names", 'write it like {"eyes": ["l_eye", "r_eye"]}')
+    for part, names in raw.items():
+        unknown = [name for name in names if name not in labels]
+        _require(not unknown, where, f"parts makes '{part}' of {first_few(unknown)}", "labels names no such class")
+        _require(len(set(names)) == len(names), where, f"parts names a class of '{part}' twice", "name each once")
+    return {part: tuple(names) for part, names in raw.items()}
 
 
 def _defaults(raw, where):

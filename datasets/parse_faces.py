@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -219,8 +219,7 @@ def main(arguments=None) -> int:
     spec, _ = translation(parser.spec, args.scheme)
     record = {"program": "parse_faces", "size": args.size, "align": aligned, "faces": args.faces,
               "smooth": args.smooth, "parser": fingerprint(args.checkpoint)}
-    spec = DatasetSpec(spec.label_nc, spec.labels, spec.colors, spec.flip_pairs, spec.scheme, {"loadSize": args.size})
-    out = start_root(args.out, spec, record, earlier={"faces": "largest"})
+    out = start_root(args.out, replace(spec, defaults={"loadSize": args.size}), record, earlier={"faces": "largest"})
     settings = Settings(args.size, aligned, every, args.smooth, args.min_agreement, overlays=not args.no_overlay,
                         batch=args.batch, jobs=args.jobs)
     journal = parse_folder(args.images, out, parser, args.phase, args.scheme, settings, landmarks, args.limit)

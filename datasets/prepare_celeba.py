@@ -195,9 +195,7 @@ def read_labels(folder: str | None, scheme: str, size: int) -> tuple[dict | None
     labels = {Path(key).name: path for key, path in list_images(folder).items()}
     own = Path(folder) / FILE_NAME
     if own.is_file():
-        spec = DatasetSpec.read(folder)
-        return labels, DatasetSpec(spec.label_nc, spec.labels, spec.colors, spec.flip_pairs, spec.scheme,
-                                   {"loadSize": size})
+        return labels, replace(DatasetSpec.read(folder), defaults={"loadSize": size})
     return labels, face_spec(scheme, {"loadSize": size})
 
 

@@ -4,6 +4,7 @@ python -m datasets.relabel --data datasets/faceOriginIm --to face-parsing
 """
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import shutil
@@ -95,12 +96,10 @@ def replace_maps(root: Path, spec: DatasetSpec) -> int:
 
 
 def new_spec(old: DatasetSpec, table: np.ndarray, after: str) -> DatasetSpec:
-    """The spec in the new numbering; colours and defaults stay with their parts."""
+    """The spec in the new numbering; colours and defaults stay, and what the parts of a face are made of."""
     spec = face_spec(after, old.defaults)
-    if not old.colors:
-        return spec
-    colors = [old.colors[int(np.flatnonzero(table == i)[0])] for i in range(len(table))]
-    return DatasetSpec(spec.label_nc, spec.labels, tuple(colors), spec.flip_pairs, spec.scheme, spec.defaults)
+    colors = [old.colors[int(np.flatnonzero(table == i)[0])] for i in range(len(table))] if old.colors else []
+    return dataclasses.replace(spec, colors=tuple(colors), parts=old.parts or spec.parts)
 
 
 def half_way(root: Path) -> bool:

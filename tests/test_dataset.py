@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from data.data_loader import CreateDataLoader, collate
-from data.dataset_spec import CELEBAMASK_HQ, FACE_PARSING, DatasetSpec, face_spec, flip_pairs_of
+from data.dataset_spec import CELEBAMASK_HQ, FACE_PARSING, FACE_PARTS, SCHEMES, DatasetSpec, face_spec, flip_pairs_of
 from data.image_files import read_image
 from data.sampler import EpochSampler
 from data.transforms import Augmentation, Draw, Preprocess, swap_ids
@@ -25,10 +25,19 @@ def loader_of(root, *flags, role="train"):
 def test_spec_survives_the_disk(tmp_path):
     spec = DatasetSpec.from_dict({"label_nc": 3, "labels": ["a", "l_b", "r_b"],
                                   "colors": [[0, 0, 0], [1, 2, 3], [255, 255, 255]],
-                                  "flip_pairs": [[1, 2]], "scheme": "mine", "defaults": {"loadSize": 64}, "note": "kept out"})
+                                  "flip_pairs": [[1, 2]], "scheme": "mine", "defaults": {"loadSize": 64},
+                                  "parts": {"sides": ["r_b", "l_b"]}, "note": "kept out"})
     spec.write(tmp_path)
     assert DatasetSpec.read(tmp_path) == spec
-    assert DatasetSpec.read(tmp_path / "none") == DatasetSpec()
+    assert DatasetSpec.read(tmp_path / "none") == DatasetSpec() and spec.part_ids() == {"sides": [2, 1]}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_faces_have_parts_in_either_numbering(scheme):
+    spec = face_spec(scheme)
+    assert {part: [spec.labels[i] for i in ids] for part, ids in spec.part_ids().items()} == \
+        {part: list(names) for part, names in FACE_PARTS.items()}
+    assert DatasetSpec.from_dict(spec.as_dict()) == spec
 
 
 def test_classes_go_by_name_or_number():
@@ -53,6 +62,10 @@ def test_left_and_right_are_found_by_name():
     ({"label_nc": 2, "colors": [[0, 0, 0]]}, "1 entries"),
     ({"flip_pairs": [[1]]}, "flip_pairs"), ({"flip_pairs": [[1, 2], [2, 3]]}, "twice"),
     ({"label_nc": 2, "flip_pairs": [[1, 2]]}, "id 2"),
+    ({"parts": ["eyes"]}, "parts"), ({"labels": ["a"], "parts": {"eyes": "a"}}, "parts"),
+    ({"labels": ["a"], "parts": {"eyes": []}}, "parts"), ({"labels": ["a"], "parts": {"eyes": ["a", "b"]}}, "'eyes' of b"),
+    ({"labels": ["a"], "parts": {"eyes": ["a", "a"]}}, "twice"), ({"labels": ["a"], "parts": {"": ["a"]}}, "parts"),
+    ({"parts": {"eyes": ["a"]}}, "'eyes' of a"),
     ({"defaults": []}, "defaults"), ({"defaults": {"loadSize": [1]}}, "defaults")])
 def test_a_wrong_spec_is_refused_by_file_and_field(raw, said, tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps(raw))

@@ -383,7 +383,7 @@ def test_celeba_is_parsed_on_the_way(source, weights, tmp_path, monkeypatch):  #
     root = tmp_path / "root"
     names = [[p.stem for p in sorted((root / f"train_{kind}").iterdir())] for kind in ("img", "label", "overlay")]
     assert names[0] == names[1] == names[2] == ["000001", "000002"]
-    assert DatasetSpec.read(root).scheme == "celebamask-hq" and (root / "test_label" / "000004.png").is_file()
+    assert DatasetSpec.read(root) == face_spec(defaults={"loadSize": 32}) and (root / "test_label" / "000004.png").is_file()
     before = (root / "train_label" / "000001.png").stat().st_mtime_ns
     assert prepare_celeba.main(argv) == 0, "a second run has nothing to do"
     assert (root / "train_label" / "000001.png").stat().st_mtime_ns == before

@@ -150,6 +150,7 @@ def test_label_maps_from_a_parser_follow_the_photo(source, tmp_path):
     assert (second[:SIZE // 2] == 0).all() and (second[SIZE // 2:] == 13).all()
     spec = json.loads((out / "dataset.json").read_text())
     assert spec["scheme"] == "face-parsing" and spec["labels"][14] == "neck"
+    assert spec["parts"]["eyes"] == ["l_eye", "r_eye"]
 
 
 def test_a_second_run_does_only_what_is_missing(source, tmp_path):

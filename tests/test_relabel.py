@@ -84,13 +84,13 @@ def test_translations_are_permutations():
 
 def test_colours_and_notes_stay_with_their_parts(root):
     raw = json.loads((root / "dataset.json").read_text())
-    raw |= {"colors": [[i, i, i] for i in range(19)], "prepared": {"size": 8}}
+    raw |= {"colors": [[i, i, i] for i in range(19)], "prepared": {"size": 8}, "parts": {"head": ["skin", "hair"]}}
     (root / "dataset.json").write_text(json.dumps(raw))
     run(root, "--to", "face-parsing")
     after = json.loads((root / "dataset.json").read_text())
     assert {name: color[0] for name, color in zip(after["labels"], after["colors"])} == {
         name: i for i, name in enumerate(CELEBAMASK_HQ)}
-    assert after["prepared"] == {"size": 8}
+    assert after["prepared"] == {"size": 8} and after["parts"] == {"head": ["skin", "hair"]}
 
 
 def test_a_second_run_changes_nothing(root, capsys):

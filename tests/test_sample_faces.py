@@ -82,6 +82,8 @@ def test_shipped_set_is_whole_and_small():
 
 def test_shipped_description_names_the_labels():
     description = json.loads((SHIPPED / "dataset.json").read_text())
+    assert description == face_spec("celebamask-hq", {"loadSize": 256}).as_dict()
+    assert tuple(description["labels"]) == CELEBAMASK_HQ and description["parts"]["eyes"] == ["l_eye", "r_eye"]
     assert description["label_nc"] == len(description["labels"]) == 19
     assert description["labels"][3] == "eye_g"
     assert description["labels"][15:18] == ["ear_r", "neck_l", "neck"]
