@@ -1,14 +1,11 @@
 """VGG19's features for the perceptual loss, and where its weights are found."""
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from models.networks.pretrained import published_file
-from util.errors import UserError
+from util.published import Published
 
 _SLICES = ((0, 2), (2, 7), (7, 12), (12, 21), (21, 30))  # up to relu1_1, relu2_1, relu3_1, relu4_1, relu5_1
 
@@ -46,18 +43,7 @@ def find_weights(path: str = "") -> tuple[dict | None, str]:
 
     Returns (state dict, "") or (None, why there is none). Raises UserError for a given file that is not VGG19.
     """
-    if path:
-        if not Path(path).is_file():
-            raise UserError(f"--vgg_weights {path}: there is no such file; it is torchvision's vgg19 state dict")
-        return _read(Path(path)), ""
     import torchvision
-    cached, reason = published_file(torchvision.models.VGG19_Weights.IMAGENET1K_V1.url)
-    return (_read(cached), "") if cached else (None, reason)
-
-
-def _read(path: Path) -> dict:
-    from util.checkpoint import read_tensors
-    state = read_tensors(path)
-    if "features.0.weight" not in state or "features.28.bias" not in state:
-        raise UserError(f"{path}: does not hold VGG19's features; give torchvision's vgg19 state dict to --vgg_weights")
-    return state
+    return Published("VGG19's features", "torchvision's vgg19 state dict", "--vgg_weights",
+                     torchvision.models.VGG19_Weights.IMAGENET1K_V1.url,
+                     {"features.0.weight": (64, 3, 3, 3), "features.28.weight": (512, 512, 3, 3)}).find(path)
