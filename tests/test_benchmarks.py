@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from benchmarks import metrics
 from benchmarks._timing import PROJECT
 
 
@@ -16,3 +17,9 @@ def test_both_sides_are_measured_and_agree(name, agreement):
     assert lines.keys() == {"plain", "ours", "ratio"}
     assert lines["plain"]["median"] > 0 and lines["ours"]["median"] > 0 and lines["ratio"]["tflop"] > 0
     assert lines["ratio"][agreement] < 0.01
+
+
+def test_what_measuring_costs_is_told_a_metric_and_size(capsys):
+    metrics.measure("swd", 32, 2)
+    line = json.loads(capsys.readouterr().out)
+    assert line["what"] == "swd" and line["size"] == 32 and line["ms"] > 0 and line["state_mb"] > 0

@@ -11,7 +11,7 @@ import re
 import numpy as np
 from PIL import Image
 
-from util.files import atomic_path, write_text  # noqa: F401 - the latter for util/metrics
+from util.files import atomic_path
 
 _PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 _LONGEST_STEM = 180  # bytes; file systems stop at 255, and `_synthesized_image.jpg` and the like come after

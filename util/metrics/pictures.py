@@ -1,17 +1,17 @@
 """How near a drawn picture is to the true one: PSNR, SSIM, and the colour of its regions."""
 from __future__ import annotations
 
-import json
 import math
 
 import cv2
 import numpy as np
 
-from util.util import write_text
+from util.metrics.base import Figure, Metric, check_sizes
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+_UNIT = 2.0 ** -40  # errors are summed as whole multiples of it: exactly, hence alike in whatever order
 
 
 def psnr(a, b) -> float:
@@ -21,20 +21,34 @@ def psnr(a, b) -> float:
     return math.inf if error == 0 else float(10 * np.log10(255.0 ** 2 / error))
 
 
-def ssim(a, b) -> float:
-    """Structural similarity of the luma of two (H, W, 3) uint8 pictures: 1 is identical, about 0 is unrelated.
+def luma(image) -> np.ndarray:
+    """(H, W) float64, 0..255: the brightness of an (H, W, 3) uint8 picture."""
+    return np.asarray(image, np.float64) @ _LUMA
+
+
+def ssim_map(a, b) -> np.ndarray:
+    """(H, W) float64: the structural similarity of the luma of two (H, W, 3) uint8 pictures around each pixel.
 
     Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity",
-    IEEE TIP 2004: 11x11 Gaussian window, sigma 1.5, K1 0.01, K2 0.03, range 255, mean over the places where the
-    window lies wholly inside. In a picture smaller than the window the border is mirrored instead.
+    IEEE TIP 2004: 11x11 Gaussian window, sigma 1.5, K1 0.01, K2 0.03, range 255. Where the window reaches over the border
+    the picture is mirrored there.
     """
     _same_shape(a, b)
-    x, y = (np.asarray(image, np.float64) @ _LUMA for image in (a, b))
+    x, y = luma(a), luma(b)
     mean_x, mean_y = _blur(x), _blur(y)
     variance_x, variance_y = _blur(x * x) - mean_x ** 2, _blur(y * y) - mean_y ** 2
     covariance = _blur(x * y) - mean_x * mean_y
-    similarity = ((2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
-                  / ((mean_x ** 2 + mean_y ** 2 + _C1) * (variance_x + variance_y + _C2)))
+    return ((2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
+            / ((mean_x ** 2 + mean_y ** 2 + _C1) * (variance_x + variance_y + _C2)))
+
+
+def ssim(a, b) -> float:
+    """Structural similarity of two (H, W, 3) uint8 pictures: 1 is identical, about 0 is unrelated.
+
+    The mean of `ssim_map` over the places where the window lies wholly inside, as published; in a picture smaller than the
+    window, over all.
+    """
+    similarity = ssim_map(a, b)
     edge = _WINDOW // 2 if min(similarity.shape) >= _WINDOW else 0
     return float(similarity[edge:similarity.shape[0] - edge, edge:similarity.shape[1] - edge].mean())
 
@@ -66,36 +80,51 @@ def region_color_error(drawn, true, label, min_share=0.005) -> float | None:
     return float(np.mean(list(errors.values()))) if errors else None
 
 
-class PictureMetrics:
-    """Collects the figures of a run, picture by picture; 0..255 for colours, dB for PSNR."""
+class PictureMetrics(Metric):
+    """Colour error of regions (0..255), SSIM and PSNR (dB) against the true pictures; or those of them that are asked for."""
 
-    def __init__(self, class_names=None, min_share=0.005):
-        self._names = list(class_names or [])
+    figures = {"region_color_error": Figure("colour error, of 255", 0, 1), "ssim": Figure("SSIM", 1),
+               "psnr": Figure("PSNR, dB", math.inf, 2)}
+
+    def __init__(self, class_names=None, min_share=0.005, only=None):
+        """min_share: regions of this share of a picture, or less, have no colour error. only: keys of `figures`."""
+        super().__init__(class_names, {"min_share": min_share})
         self._min_share = min_share
-        self._pictures: list[dict] = []
-        self._by_class: dict[int, list[float]] = {}
+        self.figures = {key: figure for key, figure in self.figures.items() if only is None or key in only}
+        self._by_class: dict[int, tuple[int, int]] = {}  # by class id: sum of the errors in _UNIT, pictures
 
-    def add(self, name, drawn, true, label=None) -> dict:
-        """Measure one picture ((H, W, 3) uint8 each, label (H, W) ids) and return its figures, JSON-safe.
+    @classmethod
+    def create(cls, only, available):
+        return cls(available.labels, only=only)
 
-        `psnr` of two equal pictures is infinite, which JSON cannot say: it is None. `region_color_error` is there
-        only with a label map.
+    def measure(self, name, drawn, true, label=None) -> dict:
+        """`psnr` of two equal pictures is infinite, which JSON cannot say: it is None.
+
+        `region_color_error` is there only with a label map, and None where no region is large enough.
         """
-        peak = psnr(drawn, true)
-        figures = {"ssim": ssim(drawn, true), "psnr": peak if math.isfinite(peak) else None}
-        if label is not None:
+        check_sizes(name, drawn, true, label)
+        figures = {}
+        if "ssim" in self.figures:
+            figures["ssim"] = ssim(drawn, true)
+        if "psnr" in self.figures:
+            peak = psnr(drawn, true)
+            figures["psnr"] = peak if math.isfinite(peak) else None
+        if "region_color_error" in self.figures and label is not None:
             errors = region_color_errors(drawn, true, label, self._min_share)
-            for i, error in errors.items():
-                self._by_class.setdefault(i, []).append(error)
+            self._add_errors({i: (round(error / _UNIT), 1) for i, error in errors.items()})
             figures["region_color_error"] = float(np.mean(list(errors.values()))) if errors else None
-        self._pictures.append({"name": str(name), **figures})
         return figures
 
-    def extend(self, other: PictureMetrics) -> None:
-        """Add the pictures of another run, in its order, as if they had been measured here."""
-        self._pictures += other._pictures
-        for i, errors in other._by_class.items():
-            self._by_class.setdefault(i, []).extend(errors)
+    def _sums(self):
+        return {"by_class": dict(self._by_class)}
+
+    def _add_sums(self, state):
+        self._add_errors(state["by_class"])
+
+    def _add_errors(self, by_class):
+        for i, (error, pictures) in by_class.items():
+            before = self._by_class.get(i, (0, 0))
+            self._by_class[i] = before[0] + error, before[1] + pictures
 
     def summary(self) -> dict:
         """{'pictures', 'region_color_error', 'ssim', 'psnr', 'by_class': {name: {'region_color_error', 'pictures'}}}.
@@ -103,23 +132,11 @@ class PictureMetrics:
         Means over the pictures that have the figure (equal pictures have no PSNR); None where none has. by_class has
         the classes by id, under their names where given; a name that two classes share has the id behind it.
         """
-        by_class = {self._class_name(i): {"region_color_error": float(np.mean(errors)), "pictures": len(errors)}
-                    for i, errors in sorted(self._by_class.items())}
-        means = {key: self._mean(key) for key in ("region_color_error", "ssim", "psnr")}
-        return {"pictures": len(self._pictures), **means, "by_class": by_class}
-
-    def write(self, path) -> None:
-        """Write the summary, and the figures of each picture under 'each', as JSON. Raises UserError."""
-        content = {**self.summary(), "each": self._pictures}
-        write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-    def _mean(self, key):
-        values = [picture[key] for picture in self._pictures if picture.get(key) is not None]
-        return float(np.mean(values)) if values else None
-
-    def _class_name(self, i):
-        name = str(self._names[i]) if i < len(self._names) else ""
-        return name if name and self._names.count(self._names[i]) == 1 else f"{name} {i}".strip()
+        summary = {"pictures": len(self.each), **self._means()}
+        if "region_color_error" in self.figures:
+            summary["by_class"] = {self._class_name(i): {"region_color_error": error * _UNIT / pictures, "pictures": pictures}
+                                   for i, (error, pictures) in sorted(self._by_class.items())}
+        return summary
 
 
 def _blur(image):

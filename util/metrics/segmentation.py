@@ -1,11 +1,10 @@
 """How well two label maps agree, such as a parsed and the true one: IoU of each class, share of equal pixels, kappa."""
 from __future__ import annotations
 
-import json
-
 import numpy as np
+import torch
 
-from util.util import write_text
+from util.metrics.base import Figure, Metric
 
 
 def confusion(parsed, true, classes: int) -> np.ndarray:
@@ -40,30 +39,32 @@ def kappa(counts) -> float:
     return 0.0 if chance > 1 - 1e-9 else (float(np.trace(shares)) - chance) / (1 - chance)
 
 
-class SegmentationMetrics:
-    """Collects the figures of a run; all from 0 to 1. IoUs are of all pictures' pixels together (Everingham et al. 2010)."""
+class SegmentationMetrics(Metric):
+    """IoU and pixel accuracy; all from 0 to 1. IoUs are of all pictures' pixels together (Everingham et al. 2010)."""
+
+    figures = {"miou": Figure("mean IoU", 1), "miou_large": Figure("mean IoU of large classes", 1),
+               "pixel_accuracy": Figure("pixel accuracy", 1)}
 
     def __init__(self, classes: int, class_names=None, min_share: float = 0.005):
         """min_share: the classes that take up more than this share of all true pixels make `miou_large`."""
-        self._classes, self._names, self._min_share = classes, list(class_names or []), min_share
+        super().__init__(class_names, {"classes": classes})
+        self._classes, self._min_share = classes, min_share
         self._counts = np.zeros((classes, classes), np.int64)
         self._seen = np.zeros(classes, np.int64)
-        self._pictures: list[dict] = []
 
-    def add(self, name, parsed, true) -> dict:
-        """Measure one picture ((H, W) integer ids each) and return its figures: mIoU and pixel accuracy, JSON-safe."""
+    def measure(self, name, parsed, true, label=None) -> dict:
+        """parsed, true: (H, W) integer ids. Gives mIoU and pixel accuracy."""
         counts = confusion(parsed, true, self._classes)
         self._counts += counts
         self._seen += counts.sum(1) > 0
-        figures = _means(counts, counts.sum(1) > 0)
-        self._pictures.append({"name": str(name), **figures})
-        return figures
+        return _means(counts, counts.sum(1) > 0)
 
-    def extend(self, other: SegmentationMetrics) -> None:
-        """Add the pictures of another run, in its order, as if they had been measured here."""
-        self._counts += other._counts
-        self._seen += other._seen
-        self._pictures += other._pictures
+    def _sums(self):
+        return {"counts": torch.from_numpy(self._counts.copy()), "seen": torch.from_numpy(self._seen.copy())}
+
+    def _add_sums(self, state):
+        self._counts += state["counts"].numpy()
+        self._seen += state["seen"].numpy()
 
     def summary(self) -> dict:
         """{'pictures', 'miou', 'miou_large', 'pixel_accuracy', 'by_class': {name: {'iou', 'share', 'pictures'}}}.
@@ -76,18 +77,9 @@ class SegmentationMetrics:
         by_class = {self._class_name(i): {"iou": float(each[i]), "share": float(share[i]), "pictures": int(self._seen[i])}
                     for i in np.flatnonzero(share)}
         means = _means(self._counts, share > 0)
-        return {"pictures": len(self._pictures), "miou": means["miou"],
+        return {"pictures": len(self.each), "miou": means["miou"],
                 "miou_large": float(each[large].mean()) if large.any() else None,
                 "pixel_accuracy": means["pixel_accuracy"], "by_class": by_class}
-
-    def write(self, path) -> None:
-        """Write the summary, and the figures of each picture under 'each', as JSON. Raises UserError."""
-        content = {**self.summary(), "each": self._pictures}
-        write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-    def _class_name(self, i) -> str:
-        name = str(self._names[i]) if i < len(self._names) else ""
-        return name if name and self._names.count(self._names[i]) == 1 else f"{name} {i}".strip()
 
 
 def _means(counts, wanted) -> dict:
