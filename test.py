@@ -56,7 +56,7 @@ def draw(opt, loader, predictor, page):
         for i, name in enumerate(batch["name"]):
             print(f"process image... {batch['path'][i]}")
             visuals = model.result_visuals(batch, outputs, i)
-            figures = model.score(metrics, name, batch, visuals, i)
+            figures = model.score(metrics, name, batch, outputs, visuals, i)
             visualizer.save_images(page, visuals, name, remark_of(figures))
             classes.update(loader.dataset.legend(batch, i), model.shown_classes(outputs, i))
     return page.finished_rows(), metrics, classes, model.notes

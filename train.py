@@ -9,6 +9,7 @@ import time
 
 import startup  # noqa: F401 - before torch
 from data.data_loader import CreateDataLoader
+from models import validation
 from models.models import create_model
 from options import saved
 from options.flags import INF
@@ -26,7 +27,7 @@ from util.visualizer import Visualizer
 @command_line
 def main():
     """Parse, build, train."""
-    opt = TrainOptions().parse()
+    opt = validation.with_split(TrainOptions().parse())
     distributed.start(device_of(opt.gpu_ids))
     loader = CreateDataLoader(opt)
     print(f"{len(loader)} training pictures in {opt.dataroot}")
@@ -61,6 +62,7 @@ class Training:
         self.epochs = opt.niter + opt.niter_decay
         self.visualizer = Visualizer(opt, len(loader)) if distributed.is_main() else distributed.Quiet()
         self.watch = Stopwatch()
+        self.validation = validation.Validation(opt, model) if opt.val_freq else None
         self.unshown, self.save_at = False, time.monotonic() + 60 * opt.save_time
         self.saved = position.total  # pictures, when a save was last tried
         for note in model.notes:
@@ -107,9 +109,20 @@ class Training:
                 self.save()
         if position.done >= len(self.loader):
             position.epoch, position.done = epoch + 1, 0
-            if epoch % opt.save_epoch_freq == 0:
-                self.save(epoch)
+            best = self.validate(epoch) if self.validation and self.validation.due(epoch) else None
+            if best or epoch % opt.save_epoch_freq == 0:
+                self.save(epoch if epoch % opt.save_epoch_freq == 0 else None, best)
                 self.checkpoint.forget(opt.keep_checkpoints)
+
+    def validate(self, epoch) -> dict | None:
+        """Measure held-out pictures; in all processes what is known of the checkpoint, if it is the best so far."""
+        found, folder = self.validation.run(epoch, self.position.total), self.checkpoint.folder
+        best = distributed.from_main(lambda: validation.improved(found, self.checkpoint.best))
+        if found:
+            validation.log(folder, found)
+            known = best or self.checkpoint.best
+            self.visualizer.show_validation(found, validation.read_log(folder), known and known["epoch"])
+        return best
 
     def show(self, terms, count):
         """Log, page and TensorBoard, as often as asked."""
@@ -140,8 +153,8 @@ class Training:
         """Whether --save_time has passed in any of the processes, so that all save after the same step."""
         return self.opt.save_time < INF and bool(distributed.any_of(time.monotonic() > self.save_at))
 
-    def save(self, epoch=None):
-        """Save the latest checkpoint, and with `epoch` one that is kept.
+    def save(self, epoch=None, best=None):
+        """Save the latest checkpoint, with `epoch` one that is kept, and with `best` as the best one.
 
         Of several processes the first one writes; where it cannot, all end, as they would wait for it in the next step. Where
         their weights are no longer the same, nothing is written.
@@ -149,7 +162,7 @@ class Training:
         self.saved, fault = self.position.total, None
         distributed.require_same(self.model.fingerprint)
         try:
-            self.checkpoint.save(self.model, self.position, epoch)
+            self.checkpoint.save(self.model, self.position, epoch, best)
         except UserError as error:
             fault = error
         if fault := distributed.common_fault(fault):

@@ -45,7 +45,7 @@ class BaseDataset(ABC):
     def __init__(self, opt):
         """opt: the parsed options; opt.needs says what the model takes. Raises UserError naming the flag or file at fault."""
         self.opt, self.needs = opt, opt.needs
-        items = self.list_items()
+        items = _part(self.list_items(), opt)
         self.names, self.paths = list(items), list(items.values())
         if not items:
             raise UserError(f"--dataroot {opt.dataroot}: holds no pictures for --phase {opt.phase}; put them there, or choose "
@@ -109,6 +109,17 @@ class BaseDataset(ABC):
         if undeclared := item.keys() - self.batch_keys.keys():
             raise TypeError(f"{type(self).__name__}.read gives {first_few(sorted(undeclared))}, which batch_keys lacks")
         return {**item, "index": index, "name": self.names[index], "path": str(self.paths[index])}
+
+
+def _part(items: dict, opt) -> dict:
+    """The items that opt.part names: 'held out', a seeded share --val_split of all, or the 'rest' of them; else all."""
+    part = getattr(opt, "part", None)
+    if part is None:
+        return items
+    count = max(1, round(opt.val_split * len(items)))
+    order = np.random.default_rng(opt.seed).permutation(len(items))
+    wanted = set(order[-count:] if part == "held out" else order[:-count])
+    return {name: path for i, (name, path) in enumerate(items.items()) if i in wanted}
 
 
 def refuse_faults(fault_of: Callable, items: Iterable) -> None:

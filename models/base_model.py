@@ -1,6 +1,7 @@
 """What every model shares: the training step, the weights, the state a resume needs, the inference contract."""
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -164,11 +165,50 @@ class BaseModel(nn.Module, ABC):
         width, height = batch["size"][i] if "size" in batch else image.shape[1::-1]
         return image[:height, :width]
 
+    def aimed_inference(self, batch) -> dict[str, torch.Tensor]:
+        """Inference that aims at the truth, so that the two can be compared: of a photo with that photo's own features."""
+        return self.inference(batch)
+
+    def compared(self, batch, outputs, i: int) -> dict:
+        """What figures compare of picture i: 'drawn', and where there are such 'true' and 'label' (see util.metrics)."""
+        visuals = self.result_visuals(batch, outputs, i)
+        found = {"drawn": visuals["synthesized_image"]}
+        if "real_image" in visuals:
+            found["true"] = visuals["real_image"]
+        label = batch["label"][i] if "label" in batch else None
+        if self.opt.label_nc and torch.is_tensor(label):
+            found["label"] = self.unpadded(label[0].numpy(), batch, i)
+        return found
+
+    def validation_metrics(self, names: str | None):
+        """The figures of held-out pictures, a util.metrics.collection.MetricSet.
+
+        names: --val_metrics; None for all that apply and need no weights.
+        """
+        from util.metrics import registry
+        opt = self.opt
+        available = registry.Available(label=bool(opt.label_nc), spec=opt.spec, seed=opt.seed, device=self.device)
+        default = ",".join(name for name in registry.WITHOUT_WEIGHTS if not registry.lacking(name, available))
+        return registry.create(names or default, available, "--val_metrics")
+
+    @contextlib.contextmanager
+    def as_at_test(self):
+        """Within it the model draws as at test, with averaged weights if it has any; it leaves the training as it was."""
+        training, trained = self.training, dict(self.nets)
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            if self.averages is not None:
+                self.nets.update(self.averages.nets)
+            try:
+                yield
+            finally:
+                self.nets.update(trained)
+                self.train(training)
+
     def new_metrics(self):
         """What collects figures against the truth, or None."""
         return
 
-    def score(self, metrics, name: str, batch, visuals, i: int) -> dict:
+    def score(self, metrics, name: str, batch, outputs, visuals, i: int) -> dict:
         """Add picture i to the metrics; gives its own figures, {} where there is no truth."""
         return {}
 

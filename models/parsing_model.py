@@ -169,9 +169,8 @@ class ParsingModel(BaseModel):
         confidence: float32 (N, 1, H, W), the probability of the class that was chosen.
         """
         self.eval()
-        self.prepare(batch)
-        confidence, label = self.scores(self.context.image, auxiliary=False)[0].softmax(1).max(1, keepdim=True)
-        self.context.parsed = label[:, 0]
+        image = batch["image"].to(self.device, non_blocking=True)
+        confidence, label = self.scores(image, auxiliary=False)[0].softmax(1).max(1, keepdim=True)
         colors = torch.from_numpy(self._colors()).to(self.device)[label[:, 0]].permute(0, 3, 1, 2)
         return {"synthesized_image": colors.float() / 127.5 - 1, "label": label, "confidence": confidence}
 
@@ -202,14 +201,24 @@ class ParsingModel(BaseModel):
         """The classes of the parsed map."""
         return outputs["label"][i].unique().tolist()
 
+    def compared(self, batch, outputs, i):
+        """The parsed and the true map, as ids."""
+        found = {"drawn": self.unpadded(outputs["label"][i, 0].cpu().numpy(), batch, i)}
+        if torch.is_tensor(batch["label"][i]):
+            found["true"] = self.unpadded(batch["label"][i][0].numpy(), batch, i)
+        return found
+
     def new_metrics(self):
         """IoU of classes and pixel accuracy against the true label maps."""
         from util.metrics.segmentation import SegmentationMetrics
         return SegmentationMetrics(self.opt.label_nc, self.spec.labels or None)
 
-    def score(self, metrics, name, batch, visuals, i):
+    def validation_metrics(self, names):
+        """Those, whatever is asked for: figures of pictures say nothing of label maps."""
+        from util.metrics.collection import MetricSet
+        return MetricSet({"segmentation": self.new_metrics()})
+
+    def score(self, metrics, name, batch, outputs, visuals, i):
         """Compare one parsed map with the truth."""
-        if not torch.is_tensor(batch["label"][i]):
-            return {}
-        parsed, true = self.context.parsed[i].cpu().numpy(), batch["label"][i][0].numpy()
-        return metrics.add(name, self.unpadded(parsed, batch, i), self.unpadded(true, batch, i))
+        pair = self.compared(batch, outputs, i)
+        return metrics.add(name, pair["drawn"], pair["true"]) if "true" in pair else {}

@@ -19,6 +19,7 @@ from models.pix2pixHD_weights import describe
 from models.regions import Regions, edges, one_hot
 from models.styles import flags as style_flags
 from models.styles.drawing import StyledDrawing
+from models.styles.styles import Choice
 from util import distributed
 from util.checkpoint import is_there, read_together
 from util.errors import UserError
@@ -184,6 +185,10 @@ class Pix2PixHDModel(BaseModel):
         """See StyledDrawing."""
         return self.drawing.inference(batch, choice)
 
+    def aimed_inference(self, batch):
+        """With the features of each item's own photo; all looks are one."""
+        return self.drawing.inference(batch, Choice(own=True))
+
     def compiled(self):
         """The generator and the encoder's layers. The discriminator goes back for its own weights and for the picture's sake in
         turn; compiled, it would do both both times."""
@@ -348,7 +353,7 @@ class Pix2PixHDModel(BaseModel):
         from util.metrics.pictures import PictureMetrics
         return PictureMetrics(self.opt.spec.class_names or None)
 
-    def score(self, metrics, name, batch, visuals, i):
+    def score(self, metrics, name, batch, outputs, visuals, i):
         """Compare one drawn picture with the truth; one in another photo's style has none."""
         if "real_image" not in visuals or "style_image" in visuals:
             return {}

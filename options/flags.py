@@ -182,9 +182,9 @@ def folder_name(text):
 
 
 def epoch_name(text):
-    """'latest' or the number of an epoch."""
-    if not re.fullmatch(r"latest|[0-9]{1,9}", text):
-        raise argparse.ArgumentTypeError(f"must be 'latest' or the number of a saved epoch, not {text[:80]!r}")
+    """'latest', 'best' or the number of an epoch."""
+    if not re.fullmatch(r"latest|best|[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"must be 'latest', 'best' or the number of a saved epoch, not {text[:80]!r}")
     return text
 
 

@@ -42,7 +42,7 @@ def pretrained(path: str) -> tuple[str, str | None]:
     """
     if Path(path).is_dir() or not (Path(path).is_file() or path.endswith(".pth")):
         return path, None
-    epoch = re.fullmatch(r"(latest|[0-9]{1,9})_net_\w+\.pth", Path(path).name)
+    epoch = re.fullmatch(r"(latest|best|[0-9]{1,9})_net_\w+\.pth", Path(path).name)
     if epoch is None:
         raise UserError(f"--load_pretrain {path}: is no folder of weights; give the folder that holds the files named "
                         "<epoch>_net_<network>.pth, such as latest_net_G.pth, or one of these files")

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from options import saved
 from options.base_options import BaseOptions
-from options.flags import INF, epoch_name, folder_name, number, whole, whole_or_inf
+from options.flags import INF, epoch_name, folder_name, names, number, whole, whole_or_inf
 from util.errors import UserError
 
 
@@ -22,6 +22,7 @@ class TrainOptions(BaseOptions):
         _display_flags(parser)
         _loop_flags(parser)
         _augmentation_flags(parser)
+        _validation_flags(parser)
         return parser
 
     def finish_values(self, values, sources):
@@ -97,3 +98,17 @@ def _augmentation_flags(parser):
     group.add_argument("--aug_scale", type=number(0, 0.9), default=0.0, help="enlarge or shrink by up to this share")
     group.add_argument("--aug_color", type=number(0, 0.9), default=0.0, help="change brightness, contrast and saturation "
                        "of the photo by up to this share")
+
+
+def _validation_flags(parser):
+    group = parser.add_argument_group("validation while training", from_dataset=True)
+    group.add_argument("--val_freq", type=whole(0), default=0, help="epochs between validations on held-out pictures; 0: none")
+    group.add_argument("--val_phase", type=lambda text: text and folder_name(text), default="", help="the folders of held-out "
+                       "pictures (default: val, else test, else --val_split)")
+    group.add_argument("--val_split", type=number(0, 0.9, above=True), default=0.05, help="where there are no such folders: "
+                       "this share of the training pictures is held out, by --seed")
+    group.add_argument("--val_max", type=whole(1), default=64, help="pictures to validate on, at most")
+    group.add_argument("--val_metrics", type=names, default=None, metavar="NAME,...", help="figures to find, of those that "
+                       "evaluate.py knows (default: all that apply and need no weights)")
+    group.add_argument("--val_best", default="", metavar="NAME", help="keep best_net_*.pth, the checkpoint that is best by "
+                       "this figure, such as ssim")

@@ -21,7 +21,8 @@ FLAGS = ["--gpu_ids", "-1", "--label_nc", "19", "--label_feat", "--loadSize", "3
          "--resize_or_crop", "resize_and_crop",
          "--batchSize", "2", "--ngf", "4", "--ndf", "4", "--nef", "4", "--n_downsample_global", "2", "--n_blocks_global", "1",
          "--n_downsample_E", "2", "--netG", "local", "--n_blocks_local", "1", "--niter_fix_global", "10", "--use_dropout",
-         "--pool_size", "4", "--no_vgg_loss", "--no_html", "--print_freq", "1",
+         "--pool_size", "4", "--ema", "0.9", "--val_freq", "3",
+         "--val_best", "ssim", "--val_metrics", "ssim", "--no_vgg_loss", "--no_html", "--print_freq", "1",
          "--save_latest_freq", "4", "--save_epoch_freq", "15", "--nThreads", "0"]
 
 

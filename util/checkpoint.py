@@ -155,6 +155,7 @@ class Checkpoint:
     def __init__(self, folder, writes: bool = True):
         """writes: False in all but the first of several processes; they only read."""
         self.folder, self.writes = Path(folder), writes
+        self.best: dict | None = None  # what is known of best_net_*.pth
         if not writes:
             return
         try:
@@ -193,18 +194,25 @@ class Checkpoint:
         which_epoch: 'latest' gives an exact resume where latest_state.pth is there; a number, or a folder with only
         pix2pixHD's own files, goes on from the weights, and says what could not be restored.
         """
-        state = self.state() if which_epoch == "latest" else None
-        if state is not None:
+        state = self.state() if which_epoch in ("latest", "best") else None
+        self.best = state.get("best") if state else None
+        if state is not None and which_epoch == "latest":
             model.load_state(state["model"])
             position = Position(**state["position"])
             print(f"Going on after {position.done} pictures of epoch {position.epoch}")
             return position
-        position = (self.counted_position() if which_epoch == "latest" else Position(int(which_epoch) + 1)) or Position()
+        position = (self.counted_position() if which_epoch == "latest" else Position(self._after(which_epoch))) or Position()
         position.done = min(position.done, epoch_size)
         position.total = (position.epoch - 1) * epoch_size + position.done
         print(f"Going on from weights alone at epoch {position.epoch}, picture {position.done}: {self.folder} has no "
               f"{STATE} for them, so Adam's moments, the image pool and the random state start anew")
         return position
+
+    def _after(self, which_epoch: str) -> int:
+        """The epoch after that of a kept checkpoint; 1 where nothing tells when the best one was."""
+        if which_epoch == "best":
+            return self.best["epoch"] + 1 if self.best else 1
+        return int(which_epoch) + 1
 
     def exists(self) -> bool:
         """Whether a training has saved here."""
@@ -223,15 +231,17 @@ class Checkpoint:
                 os.rename(path, target / path.name)
         return target
 
-    def save(self, model, position: Position, epoch: int | None = None) -> None:
+    def save(self, model, position: Position, epoch: int | None = None, best: dict | None = None) -> None:
         """Write latest_net_*.pth, latest_state.pth and iter.txt as one; with `epoch`, <epoch>_net_*.pth as well.
 
-        Raises Diverged where a weight or an optimizer's moment is not finite, and UserError where the disk refuses; then the
-        last good checkpoint stays and nothing is left behind.
+        best: what is known of these weights where they are the best so far, {'epoch': ..., ...} of plain values: then
+        best_net_*.pth as well. Raises Diverged where a weight or an optimizer's moment is not finite, and UserError where the
+        disk refuses; then the last good checkpoint stays and nothing is left behind.
         """
         if not self.writes:
             return
-        weights, state = model.weights(), model.state()
+        weights, state, best = model.weights(), model.state(), best or self.best
+        names = [str(epoch)] * (epoch is not None) + ["best"] * (best is not self.best)
         self._refuse_diverged(weights, state, position)
         finish_commit(self.folder)  # where an earlier one was hindered, as a rename onto it would fail
         staging = self.folder / _SAVING
@@ -240,9 +250,9 @@ class Checkpoint:
             staging.mkdir()
             for name, tensors in weights.items():
                 _write(staging / f"latest_net_{name}.pth", tensors)
-                if epoch is not None:
-                    _link(staging / f"latest_net_{name}.pth", staging / f"{epoch}_net_{name}.pth")
-            _write(staging / STATE, {"version": 1, "position": vars(position).copy(), "model": state})
+                for kept in names:
+                    _link(staging / f"latest_net_{name}.pth", staging / f"{kept}_net_{name}.pth")
+            _write(staging / STATE, {"version": 1, "position": vars(position).copy(), "model": state, "best": best})
             (staging / "iter.txt").write_text(f"{position.epoch}\n{position.done}\n")
             _sync(staging)
             os.rename(staging, self.folder / _COMMIT)
@@ -251,6 +261,7 @@ class Checkpoint:
             raise UserError(f"{self.folder}: the checkpoint could not be saved ({error.strerror or error}); the last good "
                             "one is untouched; free some space, then go on with --continue_train") from error
         finish_commit(self.folder)
+        self.best = best
 
     def _refuse_diverged(self, weights, state, position):
         """A loss can be finite where its gradient is not: then only the step's result tells."""

@@ -51,6 +51,38 @@ def plot_losses(history, epoch_size, path, title=None) -> bool:
     return True
 
 
+def plot_validation(entries, best_epoch, path) -> bool:
+    """Draw each figure of the validations over the epochs, the best checkpoint's epoch as a line.
+
+    Args:
+        entries: list of {'epoch', 'values': {figure: number or None}}, in order.      best_epoch: None without one.
+        path: where to write.
+
+    Returns:
+        Whether there was anything to draw. Raises UserError as `plot_losses` does.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    history = [{"epoch": one["epoch"] + 1, "iters": 0, "terms": {k: v for k, v in one["values"].items() if v is not None}}
+               for one in entries]  # after an epoch is where the next one begins
+    names = list(dict.fromkeys(name for entry in history for name in entry["terms"]))
+    if not names:
+        return False
+    columns = min(2, len(names))
+    rows = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(5.4, 1.75 * rows), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    for place, name in enumerate(names):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        _draw_panel(axes, history, [name], 1, last=place + columns >= len(names))
+        if best_epoch is not None:
+            axes.axvline(best_epoch, color=_INK, linewidth=0.8, linestyle=":")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=240)
+    return True
+
+
 def panels(history) -> list[list[str]]:
     """Which terms share a panel: [['G_GAN'], ['G_VGG'], ['D_real', 'D_fake']], in the order the log has them."""
     names = list(dict.fromkeys(name for entry in history for name in entry["terms"]))

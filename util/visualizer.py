@@ -42,6 +42,8 @@ class Visualizer:
         self._notes: list[str] = []
         self._epoch, self._plot_after, self._plotted = 0, 0.0, 0
         self._labels: list[str] = []
+        self._validations: list[dict] = []
+        self._best_epoch, self._validations_plotted = None, 0
         folder = os.path.join(opt.checkpoints_dir, opt.name)
         self.web_dir, self.log_name = os.path.join(folder, "web"), os.path.join(folder, "loss_log.txt")
         use_board = self._train and getattr(opt, "tf_log", False)
@@ -91,6 +93,22 @@ class Visualizer:
             for name, value in errors.items():
                 self._board.add_scalar(name, float(value), step)
 
+    def show_validation(self, found, entries, best_epoch):
+        """Say what a validation found, on the console, in TensorBoard and, with the earlier ones, on the page.
+
+        Args:
+            found: the newest, with epoch, total, pictures and values (see models.validation.Found).
+            entries: all of them, as val_log.jsonl holds them.      best_epoch: when the best checkpoint was, or None.
+        """
+        values = {name: value for name, value in found.values.items() if value is not None}
+        text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        best = " (the best so far)" if best_epoch == found.epoch else ""
+        tqdm.write(f"validation after epoch {found.epoch}, {found.pictures} pictures: {text}{best}")
+        if self._board:
+            for name, value in values.items():
+                self._board.add_scalar(f"validation/{name}", value, found.total)
+        self._validations, self._best_epoch = entries, best_epoch
+
     def note(self, text):
         """Say a line nobody can miss: on the console, in loss_log.txt and, while this run lasts, atop the page."""
         text = " ".join(str(text).split())
@@ -132,6 +150,10 @@ class Visualizer:
             self._board.close()
 
     def _plot(self, now=False):
+        if len(self._validations) > self._validations_plotted:
+            from util.plots import plot_validation
+            if plot_validation(self._validations, self._best_epoch, os.path.join(self.web_dir, "images", "validation.png")):
+                self._validations_plotted = len(self._validations)
         if len(self._history) == self._plotted or (not now and time.monotonic() < self._plot_after):
             return
         from util.plots import plot_losses
@@ -149,6 +171,9 @@ class Visualizer:
             page.add_note(text)
         if self._plotted:
             page.add_figure("images/loss.png", "Loss curves over the epochs")
+        if self._validations_plotted:
+            best = f"; the dotted line is the best checkpoint's, after epoch {self._best_epoch}" if self._best_epoch else ""
+            page.add_figure("images/validation.png", f"Figures of held-out pictures over the epochs{best}")
         for epoch, labels in self._epochs_to_show():
             page.add_header(f"epoch [{epoch}]")
             files = [f"epoch{epoch:03d}_{label}.jpg" for label in labels]

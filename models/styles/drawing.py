@@ -77,13 +77,14 @@ class StyledDrawing:
         if not self.model.use_features or ctx.features is not None:
             return {"synthesized_image": self.model.generate(ctx.condition, ctx.features)}
         choice = choice or self.choice
+        styles = self.styles or Styles(self.opt.feat_num, {})  # in training, where all features are the photos' own
         regions = Regions.of(ctx.pooled_over)
         classes = self._by_picture(regions, ctx.source)
         donors = [self._donor(name, index) for name, index in zip(batch["name"], batch["index"])]
         own = self._own_features(batch["image"], ctx.pooled_over) if choice.own or any(donors) else [None] * len(donors)
         outputs = {}
         for look in range(choice.looks):
-            vectors = [self.styles.pick(classes[i], choice, batch["index"][i], look, own[i], donors[i])
+            vectors = [styles.pick(classes[i], choice, batch["index"][i], look, own[i], donors[i])
                        for i in range(len(classes))]
             features = regions.paint(torch.from_numpy(np.concatenate(vectors)))
             outputs["synthesized_image" + (f"_{look + 1}" if look else "")] = self.model.generate(ctx.condition, features)

@@ -1,0 +1,131 @@
+"""Held-out pictures while training (--val_freq): drawn as at test, measured, and the best checkpoint told from the others."""
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.data_loader import CreateDataLoader
+from options import saved
+from util import distributed
+from util.errors import UserError
+from util.metrics import registry
+
+LOG = "val_log.jsonl"
+_FALLBACKS = ("val", "test")  # phases that are held out, where --val_phase says nothing
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one validation found. epoch, total: when, in epochs and in pictures trained on. pictures: how many were drawn.
+
+    values: {figure: value or None}. error: how far the figure of --val_best is from perfect, or None without that flag.
+    """
+
+    epoch: int
+    total: int
+    pictures: int
+    values: dict[str, float | None]
+    error: float | None = None
+
+
+def held_out_phase(opt) -> str:
+    """The phase whose pictures validate: --val_phase, else val, else test; '' where a share of the training pictures does."""
+    if opt.val_phase:
+        return opt.val_phase
+    return next((phase for phase in _FALLBACKS if any(Path(opt.dataroot).glob(f"{phase}_*"))), "")
+
+
+def with_split(opt):
+    """The options of the training's own pictures: without those that --val_split holds out, where no phase validates."""
+    return opt.replace(part="rest") if opt.val_freq and not held_out_phase(opt) else opt
+
+
+class Validation:
+    """Draws up to --val_max held-out pictures and measures them. It leaves the training's weights and chance as they were.
+
+    Raises UserError naming the flag where there are no such pictures, or the figures do not apply to them.
+    """
+
+    def __init__(self, opt, model):
+        self.opt, self.model = opt, model
+        phase = held_out_phase(opt)
+        whole = {"role": "test", "serial_batches": True, "no_flip": True, "nThreads": 0, "max_dataset_size": opt.val_max,
+                 "resize_or_crop": saved.without_crop(opt.resize_or_crop)}
+        try:
+            self.loader = CreateDataLoader(opt.replace(**whole, phase=phase or opt.phase, part=None if phase else "held out"))
+        except UserError as error:
+            raise UserError(f"--val_freq {opt.val_freq}: {error}") from error
+        self.what = f"{phase}_" if phase else f"{opt.val_split:.0%} of {opt.phase}_"
+        self.figures = list(self.new_metrics().figures)  # at once, so that a wrong name is told before the start
+        self.figure = self._figure(opt.val_best) if opt.val_best else None
+
+    def new_metrics(self):
+        """What collects the figures of one validation."""
+        return self.model.validation_metrics(self.opt.val_metrics)
+
+    def _figure(self, name: str) -> str:
+        """The key of the figure that --val_best names."""
+        names = registry.choose(name, "--val_best")
+        key = registry.METRICS[names[0]].figure
+        if len(names) > 1 or key not in self.figures:
+            raise UserError(f"--val_best {name}: is none of the figures found here, {', '.join(self.figures)}; name one of "
+                            "theirs, or have it found with --val_metrics")
+        return key
+
+    def due(self, epoch: int) -> bool:
+        """Whether to validate after an epoch (from 1)."""
+        return epoch % self.opt.val_freq == 0
+
+    def run(self, epoch: int, total: int) -> Found | None:
+        """Draw and measure; in the first of several processes what all of them found, in the others None."""
+        metrics = self.new_metrics()
+        with self.model.as_at_test():
+            for batch in self.loader.load_data():
+                outputs = self.model.aimed_inference(batch)
+                rows = [self.model.compared(batch, outputs, i) for i in range(len(batch["name"]))]
+                keys = {key for row in rows for key in row}
+                metrics.add_batch(batch["name"], **{key: [row.get(key) for row in rows] for key in keys})
+        shares = distributed.gather(metrics.state())
+        if shares is None:
+            return None
+        for share in shares[1:]:
+            metrics.extend(share)
+        values = metrics.values()
+        error = None
+        if self.figure and values.get(self.figure) is not None:
+            error = metrics.figures[self.figure].error(values[self.figure])
+        return Found(epoch, total, len(metrics.names), values, error)
+
+
+def improved(found: Found, best: dict | None) -> dict | None:
+    """What to remember of a checkpoint that is better than the best so far, as plain values; None where it is not."""
+    if found.error is None or best and found.error >= best["error"]:
+        return None
+    return {"epoch": found.epoch, "total": found.total, "error": found.error,
+            "values": {name: value for name, value in found.values.items() if value is not None}}
+
+
+def read_log(folder) -> list[dict]:
+    """[{'epoch', 'total', 'pictures', 'values'}, ...] of an experiment, each epoch's last validation; [] without any."""
+    path = Path(folder) / LOG
+    if not path.is_file():
+        return []
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+            found = {epoch: one for epoch, one in found.items() if epoch < entry["epoch"]} | {entry["epoch"]: entry}
+        except (ValueError, KeyError, TypeError):
+            continue  # cut off by the end of an earlier run
+    return list(found.values())
+
+
+def log(folder, found: Found) -> None:
+    """Append a line to val_log.jsonl. Raises UserError where it cannot be written."""
+    entry = {"epoch": found.epoch, "total": found.total, "pictures": found.pictures, "values": found.values}
+    try:
+        with open(Path(folder) / LOG, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(entry) + "\n")
+    except OSError as error:
+        raise UserError(f"{Path(folder) / LOG}: cannot be written ({error.strerror or error}); free some space") from error

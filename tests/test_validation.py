@@ -1,0 +1,96 @@
+"""Validation while training: it changes nothing of what is learnt, and keeps the checkpoint that is best."""
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from models.models import MODELS
+from tests.conftest import LOSSES, NETWORK, ROOT, SIZES, call, known, same, succeed, write_root
+from util.checkpoint import read_tensors
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """Six training and three validation pictures."""
+    return write_root(tmp_path_factory.mktemp("faces"), {"train": 6, "val": 3})
+
+
+def train(folder, root, *more, model="pix2pixHD", status=0, name="x"):
+    argv = ["--model", model, "--name", name, "--checkpoints_dir", folder, "--dataroot", root, *SIZES, *NETWORK, *LOSSES,
+            "--niter", "2", "--niter_decay", "1", "--from_scratch", "--label_feat", *more]
+    done = call("train", *known(model, argv))
+    assert done.status == status, done.err[-2000:]
+    return done
+
+
+def weights(folder, epoch="latest", name="x"):
+    return {path.name.split("_net_")[1]: read_tensors(path) for path in (folder / name).glob(f"{epoch}_net_*.pth")}
+
+
+@pytest.mark.parametrize("more", [["--use_dropout", "--pool_size", "2"], ["--ema", "0.9", "--use_vae"]])
+@pytest.mark.parametrize("model", MODELS)
+def test_it_changes_nothing_of_what_is_learnt(model, more, faces, tmp_path):
+    train(tmp_path / "without", faces, *more, "--no_html", model=model)
+    train(tmp_path / "with", faces, *more, "--val_freq", "1", "--display_freq", "1", model=model)
+    assert same(weights(tmp_path / "with"), weights(tmp_path / "without"))
+    assert same(*(read_tensors(tmp_path / one / "x" / "latest_state.pth")["model"] for one in ("with", "without")))
+    log = [json.loads(line) for line in (tmp_path / "with" / "x" / "val_log.jsonl").read_text().splitlines()]
+    assert [entry["epoch"] for entry in log] == [1, 2, 3] and all(entry["pictures"] == 3 and entry["values"] for entry in log)
+
+
+def test_the_best_checkpoint_is_kept_resumed_and_drawn_with(faces, tmp_path):
+    flags = ["--val_freq", "1", "--val_best", "ssim", "--save_epoch_freq", "1"]
+    done = train(tmp_path, faces, *flags)
+    log = [json.loads(line) for line in (tmp_path / "x" / "val_log.jsonl").read_text().splitlines()]
+    best = max(log, key=lambda entry: entry["values"]["ssim"])["epoch"]
+    assert same(weights(tmp_path, "best"), weights(tmp_path, str(best)))
+    assert re.findall(r"validation after epoch (\d), 3 pictures: .*\(the best so far\)", done.out)[-1] == str(best)
+    page = (tmp_path / "x" / "web" / "index.html").read_text()
+    assert "images/validation.png" in page and f"after epoch {best}" in page
+
+    (tmp_path / "parts").mkdir()
+    part = tmp_path / "parts"
+    train(part, faces, *flags, "--niter", "1", "--niter_decay", "0")
+    train(part, faces, *flags, "--continue_train")
+    assert same(weights(part), weights(tmp_path)) and same(weights(part, "best"), weights(tmp_path, "best"))
+
+    drawn = call("test", "--name", "x", "--checkpoints_dir", tmp_path, "--which_epoch", "best", "--phase", "val",
+                 "--results_dir", tmp_path / "r", "--gpu_ids", "-1", "--nThreads", "0", "--use_encoded_image")
+    succeed(drawn)
+    again = train(tmp_path, faces, "--continue_train", "--which_epoch", "best", "--niter", "4")
+    assert f"Going on from weights alone at epoch {best + 1}" in again.out
+
+
+def test_without_folders_a_share_of_the_training_pictures_is_held_out(tmp_path):
+    root = write_root(tmp_path / "data", {"train": 10})
+    done = train(tmp_path, root, "--val_freq", "3", "--val_split", "0.3", "--no_html")
+    assert "7 training pictures" in done.out and "after epoch 3, 3 pictures" in done.out
+    other = train(tmp_path, root, "--no_html", name="y")
+    assert "10 training pictures" in other.out
+
+
+def test_two_processes_find_what_one_does(faces, tmp_path):
+    flags = ["--val_freq", "1", "--niter", "1", "--niter_decay", "0", "--no_html", "--batchSize", "2"]
+    train(tmp_path / "one", faces, *flags)
+    argv = ["--name", "x", "--checkpoints_dir", tmp_path / "two", "--dataroot", faces, *SIZES, *NETWORK, *LOSSES, *flags]
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "train.py",
+                           "--label_feat", *map(str, argv)], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (json.loads((tmp_path / n / "x" / "val_log.jsonl").read_text()) for n in ("one", "two"))
+    assert two["pictures"] == 3 and two["values"].keys() == one["values"].keys()
+    for name, value in one["values"].items():
+        assert two["values"][name] == pytest.approx(value, rel=0.02), name
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["--val_phase", "gone"], "--val_freq 1: .*gone_label"),
+    (["--val_best", "beauty"], "--val_best beauty: there is no metric"),
+    (["--val_metrics", "ssim,beauty"], "--val_metrics ssim,beauty: there is no metric"),
+    (["--val_best", "swd", "--val_metrics", "ssim"], "--val_best swd: .*--val_metrics"),
+    (["--val_split", "0"], "--val_split")])
+def test_what_cannot_be_meant_is_said_before_the_start(flags, said, faces, tmp_path):
+    done = train(tmp_path, faces, "--val_freq", "1", *flags, status=2)
+    assert re.search(said, done.err), done.err
+    assert not list(tmp_path.glob("x/*.pth"))
