@@ -9,8 +9,9 @@ from data.data_loader import CreateDataLoader
 from options import saved
 from util import distributed
 from util.errors import UserError
-from util.metrics import registry
+from util.lazy import LazyModule
 
+registry = LazyModule("util.metrics.registry")  # imports torch, and --help need not wait for it
 LOG = "val_log.jsonl"
 _FALLBACKS = ("val", "test")  # phases that are held out, where --val_phase says nothing
 

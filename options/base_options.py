@@ -322,6 +322,8 @@ def _input_flags(parser, is_train):
     group.add_argument("--nThreads", type=whole(0, 512), default=2, help="processes that load data; 0: this one")
     group.add_argument("--tf_log", action="store_true", without_effect=not is_train, help="write TensorBoard logs (needs "
                        "tensorboard)")
+    group.add_argument("--wandb", action="store_true", without_effect=not is_train, help="follow the training on Weights & "
+                       "Biases (needs wandb; WANDB_MODE=offline keeps it here)")
 
 
 __all__ = ["BaseOptions", "Options", "number", "whole"]

@@ -101,14 +101,15 @@ def _augmentation_flags(parser):
 
 
 def _validation_flags(parser):
-    group = parser.add_argument_group("validation while training", from_dataset=True)
-    group.add_argument("--val_freq", type=whole(0), default=0, help="epochs between validations on held-out pictures; 0: none")
+    group = parser.add_argument_group("validation while training")
+    group.add_argument("--val_freq", type=whole(0), default=0, from_dataset=True, help="epochs between validations on held-out "
+                       "pictures; 0: none")
     group.add_argument("--val_phase", type=lambda text: text and folder_name(text), default="", help="the folders of held-out "
                        "pictures (default: val, else test, else --val_split)")
-    group.add_argument("--val_split", type=number(0, 0.9, above=True), default=0.05, help="where there are no such folders: "
-                       "this share of the training pictures is held out, by --seed")
-    group.add_argument("--val_max", type=whole(1), default=64, help="pictures to validate on, at most")
+    group.add_argument("--val_split", type=number(0, 0.9, above=True), default=0.05, from_dataset=True, help="where there are "
+                       "no such folders: this share of the training pictures is held out, by --seed")
+    group.add_argument("--val_max", type=whole(1), default=64, from_dataset=True, help="pictures to validate on, at most")
     group.add_argument("--val_metrics", type=names, default=None, metavar="NAME,...", help="figures to find, of those that "
                        "evaluate.py knows (default: all that apply and need no weights)")
-    group.add_argument("--val_best", default="", metavar="NAME", help="keep best_net_*.pth, the checkpoint that is best by "
-                       "this figure, such as ssim")
+    group.add_argument("--val_best", type=names, default=None, metavar="NAME", help="keep best_net_*.pth, the checkpoint that "
+                       "is best by this figure, such as ssim")

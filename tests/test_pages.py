@@ -277,10 +277,11 @@ def test_no_html_writes_the_log_only(tmp_path):
     assert [p.name for p in (tmp_path / "faces").iterdir()] == ["loss_log.txt"]
 
 
-def test_tf_log_without_tensorboard_names_the_flag(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(UserError, match="--tf_log"):
-        Visualizer(options(tmp_path, tf_log=True))
+@pytest.mark.parametrize("flag, package", [("tf_log", "torch.utils.tensorboard"), ("wandb", "wandb")])
+def test_a_tracker_without_its_package_names_the_flag(tmp_path, monkeypatch, flag, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=f"--{flag} needs the package"):
+        Visualizer(options(tmp_path, **{flag: True}))
 
 
 def test_progress_in_a_log_is_lines_and_ends_with_the_last_state(capfd, monkeypatch):

@@ -94,3 +94,13 @@ def test_what_cannot_be_meant_is_said_before_the_start(flags, said, faces, tmp_p
     done = train(tmp_path, faces, "--val_freq", "1", *flags, status=2)
     assert re.search(said, done.err), done.err
     assert not list(tmp_path.glob("x/*.pth"))
+
+
+def test_curves_and_figures_reach_weights_and_biases_offline(faces, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    train(tmp_path, faces, "--wandb", "--val_freq", "1", "--val_metrics", "ssim", "--print_freq", "1", "--no_html")
+    (run,) = (tmp_path / "x" / "wandb").glob("offline-run-*/run-*.wandb")
+    written = run.read_bytes()
+    assert all(name in written for name in (b"validation/ssim", b"G_GAN_Feat", b"D_real"))
+    assert (tmp_path / "x" / "wandb_run.txt").read_text().strip() in run.name

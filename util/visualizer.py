@@ -8,10 +8,10 @@ import time
 from tqdm import tqdm
 
 from util import loss_log
-from util.errors import UserError
 from util.files import make_folder
 from util.html import HTML
 from util.result_page import ResultPage
+from util.trackers import trackers_of
 from util.util import safe_stem, save_image, stretch
 
 _EPOCH_PICTURE = re.compile(r"^epoch(\d{3,})_(.+)\.jpg$")
@@ -21,8 +21,8 @@ _PLOT_SHARE = 20  # curves are drawn anew only when twenty times their own cost 
 class Visualizer:
     """Shows a training under checkpoints/<name>/, or writes the pictures of a test.
 
-    Of `opt` it reads isTrain, name, checkpoints_dir, no_html, display_winsize, tf_log, niter, niter_decay and
-    aspect_ratio; all but name and checkpoints_dir may be missing. In a distributed run only the first process has one.
+    Of `opt` it reads isTrain, name, checkpoints_dir, no_html, display_winsize, tf_log, wandb, niter, niter_decay
+    and aspect_ratio; all but name and checkpoints_dir may be missing. In a distributed run only the first process has one.
     """
 
     def __init__(self, opt, epoch_size=None):
@@ -31,7 +31,7 @@ class Visualizer:
             epoch_size: pictures in an epoch, for the curves' axis; None estimates it from the log.
 
         Raises:
-            UserError: a folder or file cannot be written, or --tf_log without the package tensorboard.
+            UserError: a folder or file cannot be written, or a tracker's package is missing.
         """
         self._name, self._train = opt.name, bool(getattr(opt, "isTrain", False))
         self._html = self._train and not getattr(opt, "no_html", False)
@@ -46,10 +46,10 @@ class Visualizer:
         self._best_epoch, self._validations_plotted = None, 0
         folder = os.path.join(opt.checkpoints_dir, opt.name)
         self.web_dir, self.log_name = os.path.join(folder, "web"), os.path.join(folder, "loss_log.txt")
-        use_board = self._train and getattr(opt, "tf_log", False)
-        self._board = _tensorboard(os.path.join(folder, "logs")) if use_board else None
+        self._trackers = []
         if self._train:
             make_folder(folder)
+            self._trackers = trackers_of(opt, folder)
             self._history = loss_log.newest_run(loss_log.read(self.log_name)) if self._html else []
             self._log = loss_log.LossLog(self.log_name, time.strftime("%c"))
 
@@ -60,9 +60,8 @@ class Visualizer:
             visuals: {label: (H, W, 3) uint8, or a list of such}.      epoch: from 1.      step: pictures done in all.
         """
         flat = _flatten(visuals)
-        if self._board:
-            for label, image in flat.items():
-                self._board.add_image(label, image, step, dataformats="HWC")
+        for tracker in self._trackers:
+            tracker.add_images(flat, step)
         if not self._html:
             return
         self._epoch, self._labels = epoch, [safe_stem(label) for label in flat]
@@ -88,10 +87,9 @@ class Visualizer:
             self._history = loss_log.with_entry(self._history, {"epoch": epoch, "iters": i, "terms": shown})
 
     def plot_current_errors(self, errors, step):
-        """TensorBoard scalars, where --tf_log is given."""
-        if self._board:
-            for name, value in errors.items():
-                self._board.add_scalar(name, float(value), step)
+        """The losses for the trackers that the flags ask for."""
+        for tracker in self._trackers:
+            tracker.add_scalars(errors, step)
 
     def show_validation(self, found, entries, best_epoch):
         """Say what a validation found, on the console, in TensorBoard and, with the earlier ones, on the page.
@@ -104,9 +102,8 @@ class Visualizer:
         text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         best = " (the best so far)" if best_epoch == found.epoch else ""
         tqdm.write(f"validation after epoch {found.epoch}, {found.pictures} pictures: {text}{best}")
-        if self._board:
-            for name, value in values.items():
-                self._board.add_scalar(f"validation/{name}", value, found.total)
+        for tracker in self._trackers:
+            tracker.add_scalars({f"validation/{name}": value for name, value in values.items()}, found.total)
         self._validations, self._best_epoch = entries, best_epoch
 
     def note(self, text):
@@ -146,8 +143,9 @@ class Visualizer:
         if self._html and self._epoch:
             self._plot(now=True)
             self._write_page(refresh=0)
-        if self._board:
-            self._board.close()
+        for tracker in self._trackers:
+            tracker.close()
+        self._trackers = []
 
     def _plot(self, now=False):
         if len(self._validations) > self._validations_plotted:
@@ -201,12 +199,3 @@ def _flatten(visuals):
         else:
             flat[label] = images
     return flat
-
-
-def _tensorboard(folder):
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # seconds to import
-    except ImportError as error:
-        raise UserError(f"--tf_log needs the package tensorboard ({error}): pip install tensorboard, "
-                        "or leave the flag out") from error
-    return SummaryWriter(folder)
