@@ -181,6 +181,13 @@ def _resize(image: Image.Image, size: tuple[int, int], how) -> Image.Image:
     return image if image.size == size else image.resize(size, how)
 
 
+def without_crop(text: str) -> str:
+    """The training preprocessing as it applies to whole pictures: 'scale_width_and_crop' -> 'scale_width'."""
+    if "crop" not in text:
+        return text
+    return "resize" if "resize" in text else "scale_width" if "scale_width" in text else "none"
+
+
 def swap_ids(ids: np.ndarray, pairs) -> np.ndarray:
     """A map with each pair's two ids exchanged; other ids stay."""
     table = np.arange(max(int(ids.max(initial=0)), *(max(pair) for pair in pairs)) + 1, dtype=ids.dtype)

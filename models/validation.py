@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.data_loader import CreateDataLoader
-from options import saved
+from data.transforms import without_crop
 from util import distributed
 from util.errors import UserError
 from util.lazy import LazyModule
@@ -52,7 +52,7 @@ class Validation:
         self.opt, self.model = opt, model
         phase = held_out_phase(opt)
         whole = {"role": "test", "serial_batches": True, "no_flip": True, "nThreads": 0, "max_dataset_size": opt.val_max,
-                 "resize_or_crop": saved.without_crop(opt.resize_or_crop)}
+                 "resize_or_crop": without_crop(opt.resize_or_crop)}
         try:
             self.loader = CreateDataLoader(opt.replace(**whole, phase=phase or opt.phase, part=None if phase else "held out"))
         except UserError as error:

@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+from data.transforms import without_crop
 from util.errors import UserError
 from util.experiment import experiment_folder, versions
 from util.files import atomic_write, read_json
@@ -90,13 +91,6 @@ def converted(parser, record, wanted: set[str]) -> dict:
     known, actions = record.get("options", {}), parser.flags()
     return {dest: parser.convert(actions[dest], known[dest], record["path"])
             for dest in sorted((wanted - PERSONAL) & set(known) & set(actions))}
-
-
-def without_crop(text: str) -> str:
-    """The training preprocessing as it applies to whole pictures: 'scale_width_and_crop' -> 'scale_width'."""
-    if "crop" not in text:
-        return text
-    return "resize" if "resize" in text else "scale_width" if "scale_width" in text else "none"
 
 
 def write(opt) -> None:

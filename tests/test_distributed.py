@@ -19,6 +19,7 @@ from util.checkpoint import read_tensors
 from util.errors import UserError
 
 LOOP = ["--batchSize", "5", "--niter", "2", "--niter_decay", "0", "--print_freq", "1", "--no_html"]
+BITS = ["--precision", "bf16", "--ema", "0.9", "--val_freq", "1", "--val_metrics", "ssim,colour", "--val_best", "ssim"]
 NOISY = ["--use_vae", "--no_instance", "--use_dropout"]
 
 
@@ -93,7 +94,8 @@ def runs(tmp_path_factory, data):
                 ["test", *where(two, "drawn", good), *results, "--phase", "train", "--how_many", "1"],
                 ["alike", str(folder / "alike.pth"), *(word for word in flags(two, "alike", good) if word != "--no_vgg_loss")],
                 ["apart", *flags(two, "apart", good, "--save_latest_freq", "10")],
-                ["precompute_feature_maps", *where(two, "drawn", shutil.copytree(good, folder / "maps"))]]
+                ["precompute_feature_maps", *where(two, "drawn", shutil.copytree(good, folder / "maps"))],
+                ["train", *flags(two, "bits", good, *BITS)]]
     (folder / "commands.json").write_text(json.dumps(commands))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "tests.together"]
     done = subprocess.run([*launcher, folder / "commands.json"], cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -122,6 +124,19 @@ def test_two_processes_log_and_learn_what_one_does(runs):
 def test_two_processes_go_on_where_one_stopped_within_an_epoch(runs):
     assert (runs.one / "half" / "iter.txt").read_text() == "1\n5\n"
     assert_alike(runs.one / "whole", runs.two / "half")
+
+
+def test_two_processes_validate_and_learn_in_16_bits_as_one_does(runs, data):
+    succeed(call("train", *flags(runs.one, "bits", data[0], *BITS)))
+    one, two = (folder / "bits" for folder in (runs.one, runs.two))
+    assert losses(one).keys() == losses(two).keys()
+    for step, terms in losses(one).items():
+        assert terms == pytest.approx(losses(two)[step], rel=0.05, abs=0.05), step
+    logs = [[json.loads(line) for line in (side / "val_log.jsonl").read_text().splitlines()] for side in (one, two)]
+    assert [entry["pictures"] for entry in logs[1]] == [5, 5]
+    for mine, theirs in zip(*logs, strict=True):
+        assert mine["values"] == pytest.approx(theirs["values"], rel=0.05), mine["epoch"]
+    assert {p.name for p in one.glob("*.pth")} == {p.name for p in two.glob("*.pth")} >= {"best_net_G_ema.pth"}
 
 
 def test_a_fault_in_one_share_stops_both_and_what_was_learnt_is_saved(runs):
@@ -202,7 +217,7 @@ def test_feature_maps_are_those_of_one_process(runs, data):
 
 
 def test_only_the_first_process_says_anything(runs):
-    assert runs.out.count("Trained for") == 5 and runs.out.count("11 pictures encoded") == 1
+    assert runs.out.count("Trained for") == 6 and runs.out.count("11 pictures encoded") == 1
     assert "Traceback" not in runs.err and "100%" in runs.err
 
 

@@ -249,6 +249,27 @@ def test_gradients_are_clipped_where_a_model_asks(root, tmp_path):
     assert norms["G"] == pytest.approx(1e-3, rel=1e-3) and norms["D"] > 1e-2
 
 
+@pytest.mark.parametrize("max_norm", [{}, {"G": 1e9, "P": 1e9}])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_scaled_step_is_the_plain_one_and_one_that_overflows_is_skipped(name, max_norm, root, tmp_path):
+    """fp16's loss scaling, which needs no fp16 to be seen at work."""
+    (plain, loader), (scaled, _) = (training(name, root, tmp_path / side) for side in "ab")
+    scaled.scaler, scaled.max_norm = torch.amp.GradScaler("cpu", init_scale=2.0 ** 10), max_norm
+    batch = first_batch(loader)
+    for model in (plain, scaled):
+        model.start_epoch(1)
+        torch.manual_seed(1)
+        model.train_step(batch)
+    assert scaled.skipped == 0
+    for (key, a), b in zip(plain.nets.named_parameters(), scaled.nets.parameters()):
+        torch.testing.assert_close(b, a, rtol=1e-3, atol=2e-5, msg=key)
+    before = {key: p.detach().clone() for key, p in scaled.nets.named_parameters()}
+    scaled.scaler = torch.amp.GradScaler("cpu", init_scale=3e38)
+    scaled.train_step(batch)
+    assert scaled.skipped == 1 and scaled.scaler.get_scale() < 3e38
+    assert same(before, dict(scaled.nets.named_parameters()))
+
+
 def test_networks_without_an_optimizer_are_saved_and_stay_as_they_are(root, tmp_path, monkeypatch):
     model_type = model_class("pix2pixHD")
     makers = model_type.networks
