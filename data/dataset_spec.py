@@ -17,6 +17,7 @@ CELEBAMASK_HQ = ("background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_bro
 FACE_PARSING = ("background", "skin", "l_brow", "r_brow", "l_eye", "r_eye", "eye_g", "l_ear", "r_ear", "ear_r",
                 "nose", "mouth", "u_lip", "l_lip", "neck", "neck_l", "cloth", "hair", "hat")
 SCHEMES = {"celebamask-hq": CELEBAMASK_HQ, "face-parsing": FACE_PARSING}
+FACE_CLASSES = 19  # of either
 # what people look at in a face, and the classes it is made of, by names that both numberings have
 FACE_PARTS = {"eyes": ("l_eye", "r_eye"), "mouth": ("mouth", "u_lip", "l_lip"), "hair": ("hair",), "skin": ("skin",),
               "cloth": ("cloth",)}
@@ -34,7 +35,8 @@ class DatasetSpec:
     """The contents of dataset.json; every field may be absent.
 
     label_nc: number of classes. labels: their names by id. colors: (r, g, b) in 0..255 by id.
-    flip_pairs: [left, right] ids that swap when a picture is mirrored. scheme: which numbering the ids follow.
+    flip_pairs: [left, right] ids that swap when a picture is mirrored. scheme: which numbering the ids follow; one of SCHEMES
+        says label_nc, labels, flip_pairs and parts where the file does not.
     dontcare: the id that marks unlabelled pixels in its label maps.
     parts: {part: names of the classes it is made of}, which evaluation gives figures of.
     defaults: flag values that hold for this data unless the command line says otherwise; of the flags that allow it.
@@ -62,6 +64,7 @@ class DatasetSpec:
     def from_dict(cls, raw, where: str = FILE_NAME) -> DatasetSpec:
         """Check a parsed dataset.json. Unknown keys are left alone: they may be somebody's notes."""
         _require(isinstance(raw, dict), where, f"holds a {type(raw).__name__}", "it must be one JSON object")
+        raw = _with_scheme(raw, where)
         nc = raw.get("label_nc")
         _require(nc is None or _is_id(nc) and nc < 65536, where, f"label_nc is {nc!r}", "give a whole number from 0 up")
         dontcare = raw.get("dontcare")
@@ -95,9 +98,17 @@ class DatasetSpec:
     @property
     def class_colors(self) -> tuple:
         """The colours of a run's classes, that of unlabelled pixels last; () where the palette's own will do."""
+        colors = self.colors or self._colors_of_parts()
         if self.unlabelled is None:
-            return self.colors
-        return (*map(tuple, palette(self.unlabelled, self.colors).tolist()), _UNLABELLED_COLOR)
+            return colors
+        return (*map(tuple, palette(self.unlabelled, colors).tolist()), _UNLABELLED_COLOR)
+
+    def _colors_of_parts(self) -> tuple:
+        """The colours of a face's parts, the same in both numberings; () for other classes, or where they are the palette's."""
+        if self.scheme not in SCHEMES or self.labels != SCHEMES[self.scheme] or self.labels == CELEBAMASK_HQ:
+            return ()
+        colors = palette(len(CELEBAMASK_HQ)).tolist()
+        return tuple(tuple(colors[CELEBAMASK_HQ.index(name)]) for name in self.labels)
 
     def name_of(self, label: int) -> str:
         """The class's name, or its number where it has none."""
@@ -140,6 +151,18 @@ def face_spec(scheme: str = "celebamask-hq", defaults: dict | None = None) -> Da
     labels = SCHEMES[scheme]
     return DatasetSpec(label_nc=len(labels), labels=labels, scheme=scheme, defaults=dict(defaults or {}),
                        flip_pairs=tuple((a, b) for a, b in flip_pairs_of(labels)), parts=dict(FACE_PARTS))
+
+
+def _with_scheme(raw: dict, where: str) -> dict:
+    """A parsed dataset.json with what its scheme says, unless it names its classes itself."""
+    scheme = str(raw.get("scheme", ""))
+    if scheme not in SCHEMES or raw.get("labels", list(SCHEMES[scheme])) != list(SCHEMES[scheme]):
+        return raw
+    known = face_spec(scheme).as_dict()
+    nc = raw.get("label_nc", FACE_CLASSES)
+    _require(nc == FACE_CLASSES, where, f"label_nc is {nc!r}, but scheme {scheme} has {FACE_CLASSES} classes",
+             "mend one of them")
+    return {**known, **raw}
 
 
 def _require(true: bool, where: str, found: str, remedy: str) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from data.blends import blends_line, find_blend
-from data.dataset_spec import DONTCARE, FILE_NAME, DatasetSpec
+from data.dataset_spec import DONTCARE, FILE_NAME, SCHEMES, DatasetSpec
 from data.image_files import image_size, read_label
 from data.label_maps import LabelMaps
 from datasets._check_findings import ERROR, NOTE, WARNING, Facts, Problem, Scene
 from datasets._check_names import pair_files, phases_of, read_spec
+from datasets._check_numbering import recognise, write_count, write_names
 from datasets._check_pictures import examine, label_fault
 from datasets._program import Program
 from datasets._work import work
@@ -129,6 +130,8 @@ def full_check(dataroot, label_nc: int | None = None, jobs: int = 1, contain_don
     phases = phases_of(root)
     spec, problems = read_spec(root, label_nc)
     label_nc = spec.label_nc if label_nc is None else label_nc
+    spec, found = recognise(root, spec, label_nc)
+    problems += found
     if label_nc and (contain_dontcare_label or spec.dontcare is not None):
         spec = spec.with_unlabelled(label_nc)
     result = Result(root, spec, label_nc, LabelMaps(label_nc, spec.dontcare) if label_nc else None, problems=problems)
@@ -239,7 +242,7 @@ def _compare_classes(result: Result) -> None:
                         f"{result.label_nc} classes: {names(never)}; is label_nc right?"))
     elif seen and not any(problem.kind == FILE_NAME for problem in result.problems):
         add(Problem(WARNING, "label_nc unknown", f"{result.root}: nobody says how many classes there are (ids up to "
-                    f"{max(everywhere)} were found); pass --label_nc, or write a {FILE_NAME}"))
+                    f"{max(everywhere)} were found); pass --label_nc, or --write a {FILE_NAME}"))
     for phase in seen.keys() - {"train"} if "train" in seen else ():
         new = sorted(i for i in seen[phase] - seen["train"] if not result.label_nc or i < result.label_nc)
         if new:
@@ -273,6 +276,10 @@ def flags() -> Program:
     parser.add_argument("--label_nc", type=whole(0, 65535), help=f"number of classes (default: what its {FILE_NAME} says)")
     parser.add_argument("--contain_dontcare_label", action="store_true", help=f"{DONTCARE} marks unlabelled pixels (default: "
                         f"what its {FILE_NAME} calls dontcare)")
+    parser.add_argument("--write", action="store_true", help=f"write {FILE_NAME}, or what it lacks: how many classes, and for "
+                        "faces their names, colours and sides, where --scheme or the maps tell; and the maps' size")
+    parser.add_argument("--scheme", choices=sorted(SCHEMES), help="with --write: the numbering that the ids follow (default: "
+                        "what the maps look like, which is said)")
     parser.add_argument("--dataset_mode", default="aligned", help="the data set that the folder is for (default: aligned)")
     parser.add_argument("--phase", default="train", help="with another --dataset_mode: whose items are read (default: train)")
     parser.add_argument("--report", metavar="FILE", help="also write a page with counts by class and pictures")
@@ -296,7 +303,14 @@ def main(arguments=None) -> int:
     args = flags().parse_args(arguments)
     if args.dataset_mode != "aligned":
         return check_items(args)
+    if args.scheme and not args.write:
+        raise UserError(f"--scheme {args.scheme}: only --write puts it anywhere; add that")
+    if args.write:
+        phases_of(Path(args.dataroot))
+        write_names(Path(args.dataroot), args.scheme, args.label_nc, args.contain_dontcare_label)
     result = full_check(args.dataroot, args.label_nc, args.jobs, args.contain_dontcare_label)
+    if args.write and result.label_nc is None and result.pixels:
+        write_count(result.root, set().union(*result.pixels.values()))
     print_result(result, args.all)
     if args.report:
         from datasets._check_report import write_report

@@ -72,7 +72,7 @@ def parse_folder(images, out, parser: FaceParser, phase: str = "train", scheme: 
     journal.write_tables(photos)
     tasks = [(photo, Path(images) / photo, landmarks and landmarks.of(photo))
              for photo in journal.undone({photo: names[photo] for photo in photos}, settings.every)]
-    writer = _Writer(out, phase, settings, palette(len(table), spec.colors or None), journal)
+    writer = _Writer(out, phase, settings, palette(len(table), spec.class_colors or None), journal)
     try:
         _parse(tasks, names, parser, table, settings, writer)
     finally:

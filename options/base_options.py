@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 from data.base_dataset import refuse_unsuitable
 from data.data_loader import DATASETS, dataset_class
-from data.dataset_spec import DatasetSpec
+from data.dataset_spec import FACE_CLASSES, DatasetSpec
+from data.face_numbering import with_names
 from data.label_maps import LabelMaps
 from models.models import MODELS, model_class, model_flags
 from options import pretrained, saved
@@ -189,6 +190,8 @@ class BaseOptions:
             values["precision"], sources["precision"] = parser.get_default("precision"), "--no-fp16"
         values["gpu_ids"] = parse_gpu_ids(values["gpu_ids"])
         self.finish_values(values, sources)
+        if values["label_nc"] == FACE_CLASSES and not (spec.labels or spec.scheme):
+            spec = with_names(spec, values["dataroot"])
         if values["contain_dontcare_label"]:
             spec = spec.with_unlabelled(values["label_nc"])
         opt = Options(**values, isTrain=self.is_train, role=self.role, spec=spec, sources=sources, saved=record,
