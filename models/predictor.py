@@ -142,7 +142,7 @@ class Predictor:
         for name, wanted in (style or {}).items():
             label = model.drawing.styles.label_of(name, f"style {name!r}")
             fixed[label] = self._style(label, wanted, f"style {name!r}")
-        return model.drawing.choice.but(own=has_photo, fixed={**model.drawing.choice.fixed, **fixed}, looks=1,
+        return model.drawing.choice.replace(own=has_photo, fixed={**model.drawing.choice.fixed, **fixed}, looks=1,
                                 seed=self.opt.seed if seed is None else int(seed))
 
     def _style(self, label, wanted, where):

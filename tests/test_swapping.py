@@ -113,9 +113,9 @@ def test_what_the_style_photo_lacks_is_the_own_photos_else_the_largest_cluster()
     choice, own = Choice(own=True), Encoded(vectors([1], [2], [3]))
     assert styles.pick([0, 1, 2], choice, 0, own=own, donor=donor).ravel().tolist() == [1, 5, 3]
     assert styles.pick([0, 1, 2], choice, 0, donor=donor).ravel().tolist() == [10, 5, 30]
-    some = choice.but(taken=frozenset([2]))
+    some = choice.replace(taken=frozenset([2]))
     assert styles.pick([0, 1, 2], some, 0, own=own, donor=donor).ravel().tolist() == [1, 2, 3]
-    fixed = choice.but(fixed={1: np.array([7.0])})
+    fixed = choice.replace(fixed={1: np.array([7.0])})
     assert styles.pick([0, 1, 2], fixed, 0, own=own, donor=donor).ravel().tolist() == [1, 7, 3], "--style goes before all"
 
 

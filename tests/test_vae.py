@@ -188,7 +188,7 @@ def test_drawing_without_a_photo_is_from_the_prior(trained_vae, root):
     assert model.drawing.choice.mode == "prior" and torch.equal(pictures(model, batch), pictures(model, batch))
     other, _ = drawer(trained_vae, root, "--seed", "3")
     assert not torch.equal(pictures(model, batch), pictures(other, batch))
-    drawn = model.drawing.styles.draw("prior", list(range(CLASSES)) * 500, np.random.default_rng(0))
+    drawn = model.drawing.styles.sample("prior", list(range(CLASSES)) * 500, np.random.default_rng(0))
     assert abs(drawn.mean()) < 0.05 and abs(drawn.std() - 1) < 0.05
 
 

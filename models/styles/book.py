@@ -1,4 +1,4 @@
-"""styles.json: what encode_features.py found of each class, for people, for the style sheet and for test.py."""
+"""styles.json: the styles of each class that encode_features.py found, read by test.py and shown on the style sheet."""
 from __future__ import annotations
 
 import contextlib
@@ -21,10 +21,12 @@ _REMEDY = "make it again with encode_features.py"
 class ClassStyles:
     """The styles of one class.
 
-    centres: (k, d), the fullest first; their index is the number that --style takes. shares, spreads: (k,) each, the share
-    of the class's regions and their root mean square distance from the centre. nearest: the k pictures nearest to them.
-    regions: how many regions were encoded. clustered: how many of them made the styles. small: whether all of them are so
-    small that the clusters' file leaves the class out. gaussian: (mean (d,), covariance (d, d)) of a VAE's mu, else None.
+    centres: (k, d) cluster centres, largest cluster first; the index is the number that --style takes.
+    shares, spreads: (k,) each, the share of the class's regions in the cluster, and their RMS distance from its centre.
+    nearest: the names of the k pictures nearest to the centres.
+    regions: number of encoded regions. clustered: number of those that were clustered.
+    small: whether all regions are below `clusters.SMALLEST`, so that the file of clusters lacks the class.
+    gaussian: (mean (d,), covariance (d, d)) of a VAE's mu, else None.
     """
 
     label: int
@@ -43,9 +45,9 @@ class ClassStyles:
 class StyleBook:
     """The styles of all classes that occur.
 
-    clusters: the name of the clusters' file that belongs to it. encoder: `weights.digest` of the encoder that all of it is
-    of; '' where nothing is known. files: {clusters' file: (SHA-256 of its bytes, its encoder)}, of earlier runs as well,
-    since pix2pixHD's format of these files has no room for it.
+    clusters: name of the file of clusters that was written with it. encoder: `weights.digest` of the encoder that computed the
+    features; '' if unknown. files: {file of clusters: (SHA-256 of its bytes, digest of its encoder)}, of earlier runs too; it
+    is kept here, as pix2pixHD's format of those files has no place for it.
     """
 
     clusters: str
@@ -59,10 +61,9 @@ class StyleBook:
              encoder: str = "") -> StyleBook:
         """Cluster a table of rows (features, then size).
 
-        name_of: function from a class's id to its name. gaussians: also fit each class's Gaussian, for a VAE. encoder: its
-        digest.
-        A class whose regions are all too small for the clusters' file is clustered over all of them: its styles can be
-        looked at and chosen like the others'.
+        name_of: maps a class id to its name. gaussians: also fit a Gaussian to each class, for a VAE. encoder: its digest.
+        A class whose regions are all too small for the file of clusters is clustered over all of them, so that its styles can
+        be shown and chosen like the others.
         """
         classes = {}
         for label in table.labels:
@@ -77,9 +78,9 @@ class StyleBook:
         return cls(clusters, table.columns - 1, classes, encoder)
 
     def with_files(self, folder) -> StyleBook:
-        """A copy that knows the encoders of the clusters' files in `folder`: its own, and what the book there knew."""
+        """A copy whose `files` has this run's file of clusters in `folder`, and earlier ones that are unchanged since."""
         folder, before = Path(folder), {}
-        with contextlib.suppress(UserError):  # none, or a spoilt one, which is about to be replaced
+        with contextlib.suppress(UserError):  # no styles.json, or a broken one, which is about to be replaced
             before = StyleBook.read(folder / FILE_NAME).files
         files = {path.name: (_sha256(path), self.encoder) for path in [folder / self.clusters]}
         files.update((name, known) for name, known in before.items()
@@ -87,16 +88,16 @@ class StyleBook:
         return replace(self, files=dict(sorted(files.items())))
 
     def encoder_of(self, path: Path) -> str:
-        """The encoder that a clusters' file is of; '' where nothing is known, as of one that pix2pixHD made."""
+        """The digest of the encoder that a file of clusters was made with; '' if unknown, as for files that pix2pixHD wrote."""
         known, encoder = self.files.get(path.name, ("", ""))
         return encoder if known and known == _sha256(path) else ""
 
     def owns(self, path: Path) -> bool:
-        """Whether a clusters' file is the one that belongs to this book, and not one put in its place."""
+        """Whether a file of clusters is the one that was written with this styles.json, unchanged."""
         return path.name == self.clusters and (path.name not in self.files or self.files[path.name][0] == _sha256(path))
 
     def centres(self, small: bool = False) -> dict[int, np.ndarray]:
-        """{class: (k, d)} of the classes that the clusters' file holds; or with `small` of those that it leaves out."""
+        """{class: (k, d)} of the classes in the file of clusters; with `small`, of those that it lacks."""
         return {label: found.centres for label, found in self.classes.items() if found.small == small}
 
     def write(self, path) -> None:

@@ -5,20 +5,20 @@ import warnings
 
 import numpy as np
 
-_RESTARTS, _ROUNDS = 10, 100
-SMALLEST = 0.5  # regions below half of 1/32 of the picture say little about a style
+_RESTARTS, _ITERATIONS = 10, 100
+SMALLEST = 0.5  # in 1/32 of the picture: smaller regions are left out of the clusters, as their features are noisy
 
 
 class FeatureTable:
-    """The rows of many pictures by class: (n, columns) each, and which picture each row is of.
+    """The feature rows of many pictures by class: (n, columns) each, and the picture that each row comes from.
 
-    Buffers double when full, so that 30,000 pictures cost their numbers (about 40 bytes a row) and little more.
+    Buffers double when they are full, so that appending takes amortised constant time, and memory about 40 bytes a row.
     """
 
     def __init__(self, labels, columns: int):
         """
         Args:
-            labels: classes that are listed even where no picture has them.     columns: of a row.
+            labels: classes to list even if no picture has them.     columns: numbers in a row.
         """
         self.columns, self.names = columns, []
         self._rows: dict[int, np.ndarray] = {int(label): np.empty((0, columns)) for label in labels}
@@ -40,7 +40,7 @@ class FeatureTable:
             self._append(label, other.rows(label), first + other.pictures(label))
 
     def __getstate__(self):
-        """For another process: the rows, without the room to grow."""
+        """Pickle the rows without the free part of the buffers."""
         return {**vars(self), "_rows": {label: self.rows(label) for label in self._rows},
                 "_pictures": {label: self.pictures(label) for label in self._rows}}
 
@@ -65,7 +65,7 @@ class FeatureTable:
         return self._rows[label][:self._count[label]]
 
     def pictures(self, label: int) -> np.ndarray:
-        """(n,) int32: the picture of each of these rows, counted from 0."""
+        """(n,) int32: the index of the picture that each row of `rows(label)` comes from."""
         return self._pictures[label][:self._count[label]]
 
     def as_dict(self) -> dict[int, np.ndarray]:
@@ -76,41 +76,40 @@ class FeatureTable:
 def cluster(features: dict[int, np.ndarray], n_clusters: int, seed: int) -> dict[int, np.ndarray]:
     """{class: (n, d + 1) rows with the region's size last} -> {class: (k, d) centres}, largest cluster first.
 
-    k = min(n_clusters, rows of regions large enough); a class without any is left out. The same rows and seed give the
-    same centres.
+    k = min(n_clusters, regions larger than SMALLEST); classes without such regions are left out. Deterministic given the seed.
     """
     large = {label: rows[rows[:, -1] > SMALLEST, :-1] for label, rows in features.items()}
     return {label: class_centres(points, n_clusters, seed, label) for label, points in large.items() if len(points)}
 
 
 def class_centres(points: np.ndarray, n_clusters: int, seed: int, label: int) -> np.ndarray:
-    """The styles of one class: (n, d) -> (min(n, n_clusters), d). Its random numbers are its own, whatever the others do."""
+    """The styles of one class: (n, d) -> (min(n, n_clusters), d). The random numbers depend on seed and label only."""
     return k_means(points, min(len(points), n_clusters), np.random.default_rng((seed, label)))
 
 
 def k_means(points: np.ndarray, k: int, random: np.random.Generator) -> np.ndarray:
-    """(n, d) -> (k, d) centres: the best of several k-means++ starts, the fullest cluster first.
+    """(n, d) -> (k, d) centres: the best of several runs of k-means, largest cluster first.
 
-    Arthur and Vassilvitskii 2007 for the starts; Lloyd's rounds until nothing moves.
+    Initialised by k-means++ (Arthur and Vassilvitskii 2007), refined by Lloyd's algorithm until it converges.
     """
     from scipy.cluster.vq import kmeans2
     if len(points) <= k:
         return points.copy()
-    best, least = points[:k], np.inf
+    best, lowest = points[:k], np.inf
     for _ in range(_RESTARTS):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an empty cluster, where points coincide, keeps its centre
+            warnings.simplefilter("ignore")  # a cluster that is empty, as points coincide, keeps its centre
             start, _ = kmeans2(points, k, iter=1, minit="++", missing="warn", rng=random)
-        centres, nearest, spread = _settle(points, start)
-        if spread < least:
-            best, least = centres[np.argsort(-np.bincount(nearest, minlength=k), kind="stable")], spread
+        centres, nearest, inertia = _lloyd(points, start)
+        if inertia < lowest:
+            best, lowest = centres[np.argsort(-np.bincount(nearest, minlength=k), kind="stable")], inertia
     return best
 
 
-def _settle(points, centres):
-    """Lloyd's rounds until no point changes its centre: (centres, each point's centre, sum of squared distances)."""
+def _lloyd(points, centres):
+    """Lloyd's algorithm until no assignment changes: (centres, each point's centre, sum of squared distances)."""
     before = None
-    for _ in range(_ROUNDS):
+    for _ in range(_ITERATIONS):
         nearest, distance = nearest_centre(points, centres)
         if before is not None and np.array_equal(nearest, before):
             break
@@ -121,6 +120,6 @@ def _settle(points, centres):
 
 
 def nearest_centre(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n, d), (k, d) -> each point's centre (n,) int, and its distance to it (n,)."""
+    """(n, d), (k, d) -> the index of each point's nearest centre (n,), and the distance to it (n,)."""
     from scipy.cluster.vq import vq
     return vq(points, centres, check_finite=False)

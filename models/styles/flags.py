@@ -40,21 +40,21 @@ def _swap_flags(parser):
 
 
 def refuse(rules) -> None:
-    """Raise the UserError of the first of [(whether it is wrong, message), ...] that is."""
+    """Raise UserError for the first of [(condition, message), ...] whose condition holds."""
     for wrong, message in rules:
         if wrong:
             raise UserError(message)
 
 
 def check(opt, features: bool) -> None:
-    """Combinations that cannot be meant, and classes that there are not. features: whether the model takes any."""
+    """Refuse flags that conflict and classes that do not exist. features: whether the model takes encoded features."""
     refuse(_style_rules(opt, features))
     refuse(_swap_rules(opt, features))
     _check_class_names(opt)
 
 
 def swaps(opt) -> bool:
-    """Whether features come from other photos."""
+    """Whether styles are transferred from other photos."""
     return bool(getattr(opt, "style_root", "") or getattr(opt, "style_image", ""))
 
 
@@ -94,7 +94,7 @@ def _swap_rules(opt, features):
 
 
 def _check_class_names(opt) -> None:
-    """The classes that --style and --style_regions name, where the data says what they are called."""
+    """Refuse class names in --style and --style_regions that the data does not have, where it names its classes."""
     if not opt.spec.labels:
         return
     named = [(f"--style {text}", text.rpartition("=")[0]) for text in opt.style or ()]

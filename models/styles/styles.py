@@ -16,17 +16,17 @@ RANDOM = "random"
 
 @dataclass(frozen=True)
 class Encoded:
-    """Gaussians of a photo's regions. mu: (R, d) float64. log_variance: the same, or None of a plain encoder."""
+    """The encoding of a photo's regions as Gaussians. mu, log_variance: (R, d) float64; the latter None without --use_vae."""
 
     mu: np.ndarray
     log_variance: np.ndarray | None = None
 
     def at(self, rows) -> Encoded:
-        """Some of the regions."""
+        """The encoding of some of the regions."""
         return Encoded(self.mu[rows], None if self.log_variance is None else self.log_variance[rows])
 
-    def look(self, random: np.random.Generator | None) -> np.ndarray:
-        """(R, d): mu, or with `random` a draw around it, z = mu + e^(l/2) eps."""
+    def sample(self, random: np.random.Generator | None) -> np.ndarray:
+        """(R, d): mu, or with `random` a sample z = mu + e^(l/2) eps."""
         if random is None or self.log_variance is None:
             return self.mu
         return self.mu + np.exp(0.5 * self.log_variance) * random.standard_normal(self.mu.shape)
@@ -34,7 +34,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Donor:
-    """A style photo, encoded by class. classes: (R,) ids, in the order of `encoded`. name: the photo's. photo: as shown."""
+    """A photo whose style is transferred: its name, the classes of its regions (R,), their encoding, and the photo to show."""
 
     name: str
     classes: list[int]
@@ -44,12 +44,14 @@ class Donor:
 
 @dataclass(frozen=True)
 class Choice:
-    """What is wanted of the features of a batch.
+    """Where the features of a batch come from.
 
-    mode: how a region without a photo is drawn: 'clusters', 'prior' or 'class'. own: regions take the features of the
-    item's own photo where it has one. posterior: draw around a photo's features, instead of taking their mean.
-    fixed: {class: (d,) vector, or RANDOM for a draw by `mode`}. taken: the classes that a donor gives, or None for all.
-    seed: the draws follow from (seed, the item's index, the look's number). looks: how many to draw.
+    mode: how features are sampled where no photo gives them: 'clusters', 'prior' or 'class'.
+    own: use the features of the item's own photo, where it has one.
+    posterior: sample from the posterior of a photo's features, instead of taking its mean.
+    fixed: {class: (d,) vector, or RANDOM to sample by `mode`}; it overrides all else.
+    taken: the classes whose features come from the donor, or None for all.
+    seed: samples follow from (seed, the item's index, the number of the look). looks: how many pictures to draw of an item.
     """
 
     mode: str = "clusters"
@@ -62,7 +64,7 @@ class Choice:
 
     @classmethod
     def of_options(cls, opt, styles: Styles) -> Choice:
-        """What the flags of test.py ask for. Raises UserError for styles that there are not."""
+        """The choice that the flags of test.py make. Raises UserError for styles that do not exist."""
         default = "prior" if opt.use_vae else "clusters"
         swaps = style_flags.swaps(opt)
         drawn = opt.sample not in (None, "posterior")
@@ -71,22 +73,22 @@ class Choice:
                    posterior=opt.sample == "posterior", fixed=styles.fixed(opt.style or ()), seed=opt.seed, looks=opt.n_samples,
                    taken=frozenset(styles.label_of(name, "--style_regions") for name in names) if names else None)
 
-    def but(self, **changes) -> Choice:
-        """A copy with some of it changed."""
+    def replace(self, **changes) -> Choice:
+        """A copy with some fields changed."""
         return replace(self, **changes)
 
     @property
     def takes_styles(self) -> bool:
-        """Whether any region may get a style that encode_features.py found, and not a photo's features or the prior's."""
+        """Whether a region may get features that encode_features.py found, rather than a photo's or the prior's."""
         numbered = any(not isinstance(style, str) for style in self.fixed.values())
         return numbered or self.mode != "prior" and (not self.own or bool(self.fixed))
 
 
 class Styles:
-    """What is known of an experiment's styles, and the rules by which a region gets one.
+    """The styles of an experiment, and how each region of a picture gets its features.
 
-    centres: {class: (k, d)}. gaussians: {class: (mean, covariance)}. missing: what to say where the centres are needed
-    and there are none; '' where there are. encoders: {file: `weights.digest` of the encoder that it is of}, where known.
+    centres: {class: (k, d)}. gaussians: {class: (mean, covariance)}. missing: the error to raise where centres are needed but
+    were not found, else ''. encoders: {file: `weights.digest` of the encoder that computed it}, where known.
     """
 
     def __init__(self, feat_num: int, centres: dict, gaussians: dict | None = None, spec=None, names: dict | None = None,
@@ -96,7 +98,7 @@ class Styles:
 
     @classmethod
     def of_experiment(cls, opt) -> Styles:
-        """Read the clusters' file and styles.json of an experiment, as far as they are there."""
+        """Read the file of clusters and styles.json of an experiment, those that exist."""
         folder = experiment_folder(opt)
         path, book = folder / opt.cluster_path, None
         if (folder / FILE_NAME).is_file():
@@ -146,7 +148,7 @@ class Styles:
         return found
 
     def numbered(self, label: int, number: int, flag: str) -> np.ndarray:
-        """(d,): a style by the number it has on the style sheet. Raises UserError naming `flag` and how many there are."""
+        """(d,): a style by its number on the style sheet. Raises UserError naming `flag` and how many styles there are."""
         self.require_centres()
         count = len(self.centres.get(label, ()))
         if not 0 <= number < count:
@@ -155,10 +157,10 @@ class Styles:
             raise UserError(f"{flag}: there is no such style: {found}")
         return self.centres[label][number]
 
-    # draws
+    # sampling
 
     def require(self, mode: str) -> None:
-        """Raise UserError where the draws of `mode` lack their file."""
+        """Raise UserError where the file that `mode` samples from is missing."""
         if mode == "clusters":
             self.require_centres()
         if mode == "class" and not self.gaussians:
@@ -166,12 +168,12 @@ class Styles:
                             "or use --sample prior")
 
     def require_centres(self) -> None:
-        """Raise UserError where there is no file of clusters."""
+        """Raise UserError if there is no file of clusters."""
         if self.missing:
             raise UserError(self.missing)
 
-    def draw(self, mode: str, classes: list[int], random: np.random.Generator) -> np.ndarray:
-        """(R, d): a vector for each region of one picture. A class of which nothing is known gets zeros."""
+    def sample(self, mode: str, classes: list[int], random: np.random.Generator) -> np.ndarray:
+        """(R, d): a vector for each region of one picture; zeros for classes without styles."""
         self.require(mode)
         if mode == "prior":
             return random.standard_normal((len(classes), self.feat_num))
@@ -185,7 +187,7 @@ class Styles:
         return vectors
 
     def fallback(self, label: int) -> np.ndarray:
-        """(d,): what a class gets that a style photo lacks and no own photo has: its largest cluster, else zeros."""
+        """(d,): for a class that neither the donor nor the item's own photo has: its largest cluster, else zeros."""
         self.require_centres()
         found = self.centres.get(label, ())
         return found[0] if len(found) else np.zeros(self.feat_num)
@@ -194,29 +196,29 @@ class Styles:
 
     def pick(self, classes: list[int], choice: Choice, index: int, look: int = 0, own: Encoded | None = None,
              donor: Donor | None = None) -> np.ndarray:
-        """The vectors of one picture's regions: (R, d) float64.
+        """The feature vectors of one picture's regions: (R, d) float64.
 
-        classes: of each region. index: the picture's, from which its draws follow. look: the number of the look.
-        own: its own photo's features, region by region. donor: a style photo, whose classes go before own features and
-        draws; `choice.fixed` goes before all.
+        classes: of each region. index: of the picture; with it and `look`, the number of the look, the samples follow from the
+        seed. own: the encoding of its own photo. donor: a photo whose style is transferred; it overrides own features and
+        samples, and `choice.fixed` overrides it.
         """
-        drawn = mine = None
+        sampled = from_own = None
         if not (choice.own and own) or RANDOM in [v for v in choice.fixed.values() if isinstance(v, str)]:
-            drawn = self.draw(choice.mode, classes, np.random.default_rng((choice.seed, index, look)))
+            sampled = self.sample(choice.mode, classes, np.random.default_rng((choice.seed, index, look)))
         if own:
-            mine = own.look(_noise(choice, index, look, 1))
-        vectors = np.array(mine if choice.own and own else drawn)
+            from_own = own.sample(_noise(choice, index, look, 1))
+        vectors = np.array(from_own if choice.own and own else sampled)
         if donor:
-            given = dict(zip(donor.classes, donor.encoded.look(_noise(choice, index, look, 2))))
+            given = dict(zip(donor.classes, donor.encoded.sample(_noise(choice, index, look, 2))))
             for r, label in enumerate(classes):
                 if choice.taken is None or label in choice.taken:
-                    vectors[r] = given[label] if label in given else mine[r] if own else self.fallback(label)
+                    vectors[r] = given[label] if label in given else from_own[r] if own else self.fallback(label)
         for r, label in enumerate(classes):
             if label in choice.fixed:
-                vectors[r] = drawn[r] if isinstance(choice.fixed[label], str) else choice.fixed[label]
+                vectors[r] = sampled[r] if isinstance(choice.fixed[label], str) else choice.fixed[label]
         return vectors
 
 
 def _noise(choice, index, look, stream):
-    """The generator of a photo's posterior noise, apart from that of the draws; None where mu is wanted."""
+    """The generator of posterior noise, independent of the other samples; None where the mean is used."""
     return np.random.default_rng((choice.seed, index, look, stream)) if choice.posterior else None
