@@ -1,21 +1,21 @@
-"""Ids that scaling with interpolation left in a map: values between two classes, in thin borders between them."""
+"""Maps that were resized with interpolation: ids between those of two classes, in thin borders between them."""
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
 
-_WIDEST = 8  # pixels of such a border; bilinear enlarging by n makes it n wide
-_FEWEST = 12  # crossings of such borders, along rows and columns, that are no accident
-_MOST_CROSSINGS = 0.5  # the share of all crossings beyond which nothing but interpolation makes them
-_SOME_CROSSINGS = 0.1  # enough where ids occur there alone; maps as people draw them have up to 0.06, the smallest of them
-_THERE_ALONE = 0.7
-_LINES = 128  # rows and columns that tell whether all of them need looking at
+_WIDEST = 8  # pixels of such a border; bilinear enlargement by n makes it n wide
+_FEWEST = 12  # blended crossings in a map; fewer may be coincidence
+_MOST_CROSSINGS = 0.5  # share of blended crossings that is evidence by itself
+_SOME_CROSSINGS = 0.1  # share that is evidence if the ids occur hardly anywhere else; hand-drawn maps have at most 0.06
+_THERE_ALONE = 0.7  # share of an id's pixels in such borders from which on it occurs hardly anywhere else
+_LINES = 128  # rows and columns that are sampled to decide whether to examine all
 
 
 @dataclass(frozen=True)
 class Blend:
-    """What interpolation left in a map. share: of its pixels. between: (an id, those of the two sides), for an example."""
+    """Blended ids in a map. share: of its pixels. between: an example, (blended id, lower and higher id beside it)."""
 
     share: float
     between: tuple[int, int, int]
@@ -23,10 +23,10 @@ class Blend:
 
 @dataclass(frozen=True)
 class _Crossings:
-    """Places where a row passes from one region to another, each of two pixels at least, whose ids differ by more than 1.
+    """Crossings: places where a row goes from one region to another, of at least two pixels each, whose ids differ by over 1.
 
-    direct: how many do so at once. places: (n, 2) row and column of the pixels between, where ids only rise or only fall on
-    the way. ends: (n, 2) the ids of the two regions. blended: how many crossings those pixels are of.
+    direct: number of crossings without pixels between the regions. blended: number of those with pixels between, whose ids are
+    monotonic. places: (n, 2) row and column of these pixels. ends: (n, 2) the ids of the two regions beside each.
     """
 
     direct: int
@@ -36,13 +36,14 @@ class _Crossings:
 
 
 def find_blend(ids: np.ndarray) -> Blend | None:
-    """Whether a map (H, W) of class or instance ids was scaled with interpolation; None where it looks sound.
+    """Detect whether a map (H, W) of class or instance ids was resized with interpolation; None if it was not.
 
-    Drawn regions meet at once, but for a thin part (a pole, a lip) between two others. After interpolation borders pass
-    through values between those of both sides. At least half of all crossings must do so, through several ids; or a tenth
-    of them, where two ids or more occur hardly anywhere else. Borders between ids n and n + 1 show no trace and do not count.
+    In a map of drawn regions most crossings are direct; exceptions are thin parts (a pole, a lip) between two regions. After
+    interpolation, crossings go through intermediate ids. A map is reported if at least half of its crossings do so, through
+    several ids; or a tenth of them, if two or more of the ids occur hardly anywhere else. Between ids n and n + 1 there is no
+    intermediate id, so such borders do not count.
     """
-    if not _suspicious(_crossings(_some(ids)), _crossings(_some(ids.T)), 1):
+    if not _suspicious(_crossings(_sampled(ids)), _crossings(_sampled(ids.T)), 1):
         return None
     rows, columns = _crossings(ids), _crossings(ids.T)
     if not _suspicious(rows, columns, _FEWEST):
@@ -55,14 +56,14 @@ def find_blend(ids: np.ndarray) -> Blend | None:
     between[tuple(places.T)] = True
     found, count = np.unique(ids[between], return_counts=True)
     there = np.array([n / np.count_nonzero(ids == value) for value, n in zip(found, count)])  # of all pixels of that id
-    if (there >= _THERE_ALONE).sum() < 2 and (share < _MOST_CROSSINGS or len(found) < 2):  # one may be a class of outlines
+    if (there >= _THERE_ALONE).sum() < 2 and (share < _MOST_CROSSINGS or len(found) < 2):  # a single id may be that of outlines
         return None
     shown = np.flatnonzero(ids[tuple(places.T)] == found[there.argmax()])
     low, high = sorted(ends[shown[np.abs(np.diff(ends[shown])).argmax()]].tolist())
     return Blend(float(between.mean()), (int(found[there.argmax()]), low, high))
 
 
-def _some(lines: np.ndarray) -> np.ndarray:
+def _sampled(lines: np.ndarray) -> np.ndarray:
     return lines[::max(1, len(lines) // _LINES)]
 
 
@@ -95,7 +96,7 @@ def _crossings(ids: np.ndarray) -> _Crossings:
 
 
 def blends_line(blends: dict, looked_at: int, what: str = "label maps") -> str:
-    """One line on the blends {file: Blend} that were found in `looked_at` maps."""
+    """A message about the blends {file: Blend} found in `looked_at` maps."""
     path, blend = max(blends.items(), key=lambda item: item[1].share)
     value, low, high = blend.between
     others = f", as {len(blends) - 1} more of {looked_at} {what} do" if len(blends) > 1 else ""

@@ -24,9 +24,9 @@ FACE_PARTS = {"eyes": ("l_eye", "r_eye"), "mouth": ("mouth", "u_lip", "l_lip"), 
 
 
 def flip_pairs_of(labels) -> list[list[int]]:
-    """Pairs of ids to swap in a mirrored map: names that differ in a leading l_ / r_ and whose partner exists."""
+    """Pairs of ids to swap in a flipped map: of names that differ in a leading l_ / r_ only."""
     ids = {name: i for i, name in enumerate(labels)}
-    # 'l_lip' is the lower lip and 'ear_r' an earring: neither has a partner of that form
+    # 'l_lip' is the lower lip and 'ear_r' an earring: neither has such a partner
     return [[i, ids["r_" + name[2:]]] for name, i in ids.items() if name.startswith("l_") and "r_" + name[2:] in ids]
 
 
@@ -50,7 +50,7 @@ class DatasetSpec:
     defaults: dict = field(default_factory=dict)
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     dontcare: int | None = None
-    unlabelled: int | None = None  # not of the file: the class that a run makes of such pixels, see `with_unlabelled`
+    unlabelled: int | None = None  # not in the file: the class of unlabelled pixels in a run, see `with_unlabelled`
 
     @classmethod
     def read(cls, dataroot) -> DatasetSpec:
@@ -62,7 +62,7 @@ class DatasetSpec:
 
     @classmethod
     def from_dict(cls, raw, where: str = FILE_NAME) -> DatasetSpec:
-        """Check a parsed dataset.json. Unknown keys are left alone: they may be somebody's notes."""
+        """Check a parsed dataset.json. Unknown keys are ignored."""
         _require(isinstance(raw, dict), where, f"holds a {type(raw).__name__}", "it must be one JSON object")
         raw = _with_scheme(raw, where)
         nc = raw.get("label_nc")
@@ -84,20 +84,20 @@ class DatasetSpec:
                    parts=_parts(raw.get("parts", {}), labels, where))
 
     def with_unlabelled(self, label: int | None) -> DatasetSpec:
-        """The spec for a run that makes unlabelled pixels the class `label`, after all others; None makes none of them."""
+        """The spec of a run in which unlabelled pixels are the class `label`, after all others, or with None no class."""
         return replace(self, unlabelled=label, dontcare=DONTCARE if self.dontcare is None else self.dontcare) \
             if label is not None else replace(self, unlabelled=None)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of a run's classes by id, that of unlabelled pixels last; () where none has any."""
+        """The names of a run's classes by id, that of unlabelled pixels last; () if the classes have no names."""
         if self.unlabelled is None:
             return self.labels
         return tuple(self.name_of(i) for i in range(self.unlabelled + 1))
 
     @property
     def class_colors(self) -> tuple:
-        """The colours of a run's classes, that of unlabelled pixels last; () where the palette's own will do."""
+        """The colours of a run's classes, that of unlabelled pixels last; () for those of the default palette."""
         colors = self.colors or self._colors_of_parts()
         if self.unlabelled is None:
             return colors
@@ -136,7 +136,7 @@ class DatasetSpec:
         write_json(Path(dataroot) / FILE_NAME, self.as_dict())
 
     def as_dict(self) -> dict:
-        """The fields that say something, ready for JSON."""
+        """The fields that are set, ready for JSON."""
         raw = {"label_nc": self.label_nc, "scheme": self.scheme, "labels": list(self.labels),
                "colors": [list(c) for c in self.colors], "flip_pairs": [list(p) for p in self.flip_pairs],
                "parts": {part: list(names) for part, names in self.parts.items()}, "defaults": dict(self.defaults),

@@ -1,4 +1,4 @@
-"""Batches of whatever pictures come one after the other in one size."""
+"""Batches of consecutive pictures of one size."""
 from __future__ import annotations
 
 from util.lazy import LazyModule
@@ -7,19 +7,19 @@ torch = LazyModule("torch")
 
 
 def grouped(batches, most: int):
-    """Join consecutive batches of a loader while their tensors have one shape, up to `most` pictures.
+    """Concatenate consecutive batches of a loader while their tensors have the same shapes, up to `most` pictures.
 
-    Networks draw pictures of one size together, while a data set may mix sizes: this keeps the order and copes with both.
-    'count' and 'weight', which are of a loader's batch and not of its items, are left out.
+    So data sets of mixed sizes are processed in batches, in their order. 'count' and 'weight', which describe a loader's batch
+    and not its items, are left out.
     """
-    waiting, shape = [], None
+    waiting, before = [], None
     for batch in batches:
-        its = {key: tuple(value.shape[1:]) if torch.is_tensor(value) else None for key, value in batch.items()}
-        if waiting and (its != shape or sum(len(b["name"]) for b in waiting) + len(batch["name"]) > most):
+        shapes = {key: tuple(value.shape[1:]) if torch.is_tensor(value) else None for key, value in batch.items()}
+        if waiting and (shapes != before or sum(len(b["name"]) for b in waiting) + len(batch["name"]) > most):
             yield _joined(waiting)
             waiting = []
         waiting.append(batch)
-        shape = its
+        before = shapes
     if waiting:
         yield _joined(waiting)
 

@@ -1,4 +1,4 @@
-"""Picture files: which ones a folder holds, and reading them as what they mean (ids, or colours the right way up)."""
+"""Picture files: listing those of a folder, and reading them as maps of ids or as upright colour pictures."""
 from __future__ import annotations
 
 import contextlib
@@ -15,9 +15,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from data.pairing import IMAGE_EXTENSIONS, composed
 from util.errors import UserError
 
-# Only the decoders of those names: a file that calls itself .png may otherwise start any of Pillow's forty.
+# The decoders that may be used, as Pillow chooses by content: a file named .png could otherwise start any of its forty.
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "PPM", "TIFF", "WEBP")
-# folders that systems put among people's own: unpacked archives of a Mac, thumbnails and bins of Synology and Windows
+# folders that operating systems create: resource forks of macOS, thumbnails and recycle bins of Synology and Windows
 SYSTEM_FOLDERS = (".", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN")
 MAX_SIDE = 30000
 MAX_PIXELS = 1 << 28
@@ -29,7 +29,7 @@ _ROTATIONS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
               8: Image.Transpose.ROTATE_90}
 _WITH_ORIENTATION = ("exif", "XML:com.adobe.xmp", "xmp")  # what Pillow looks for an orientation in
 
-# Pillow's remarks about odd metadata and large pictures: what matters of them is refused below, in one line.
+# Pillow warns about odd metadata and large pictures; what is too large is refused below with a UserError.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
@@ -37,10 +37,9 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 def list_images(folder) -> dict[str, Path]:
     """The pictures of a folder and its subfolders: {key: path}, in the order of their relative paths.
 
-    The key is the relative path with '/', without extension, in Unicode's NFC; `data.pairing` says which keys of two
-    folders belong together. Hidden files and folders and those of systems are skipped; symbolic links are followed, each
-    place once. Raises UserError for a missing folder, and for two files that differ in their extension (or in how an
-    accent is written) only.
+    The key is the relative path with '/', without extension, in Unicode's NFC; `data.pairing` pairs the keys of two folders.
+    Hidden files and folders and SYSTEM_FOLDERS are skipped; symbolic links are followed, each folder once. Raises UserError for
+    a missing folder, and for two files with the same key.
     """
     folder = Path(folder)
     found: dict[str, Path] = {}
@@ -53,7 +52,7 @@ def list_images(folder) -> dict[str, Path]:
 
 
 def image_names(folder) -> list[str]:
-    """The relative paths, with '/', of the pictures that `list_images` lists, and of those that only differ in extension."""
+    """The relative paths, with '/', of the pictures that `list_images` lists; files may differ in the extension only."""
     if not Path(folder).is_dir():
         raise UserError(f"{folder}: there is no such folder")
     return sorted(_walk(Path(folder)))
@@ -76,7 +75,7 @@ def _walk(folder: Path):
 
 @contextlib.contextmanager
 def _decoding(source, name):
-    """Around Pillow's own calls: what it raises on a file becomes a UserError naming that file."""
+    """A context for calls of Pillow: its exceptions become a UserError naming the file."""
     try:
         yield
     except Image.DecompressionBombError:
@@ -95,10 +94,10 @@ def _decoding(source, name):
 
 
 def open_image(source, name=None) -> Image.Image:
-    """Open a picture (a path or a binary stream) with its header read and its pixels still in the file.
+    """Open a picture (a path or a binary stream) and read its header, not its pixels.
 
-    Use it in a `with`; call `load(image)` before its pixels. Raises UserError naming `name` (default: the path) for
-    what is no picture or absurdly large.
+    Use it in a `with`; call `load(image)` to decode the pixels. Raises UserError naming `name` (default: the path) for what is
+    no picture or too large.
     """
     name = source if name is None else name
     with _decoding(source, name):
@@ -109,16 +108,16 @@ def open_image(source, name=None) -> Image.Image:
         image.close()
         raise
     if image.format == "TIFF":
-        image.filename = ""  # Pillow maps an uncompressed file into memory under its name, and turns it wrongly then
+        image.filename = ""  # else Pillow memory-maps an uncompressed file, and then applies its orientation wrongly
     image.shown_name = name
     return image
 
 
 @contextlib.contextmanager
 def _given(source, name):
-    """(a PIL picture of a path, a binary stream, a PIL picture or an array; what messages call it).
+    """Give (PIL picture, its name in messages) of a path, a binary stream, a PIL picture or an array.
 
-    What was a PIL picture already stays open, as it is somebody else's.
+    A PIL picture is not closed, as it is the caller's.
     """
     if isinstance(source, Image.Image):
         name = name or "picture"
@@ -136,7 +135,7 @@ def _is_file(source) -> bool:
 
 
 def _of_array(values: np.ndarray, name) -> Image.Image:
-    """A photo's array as the PIL picture that it would be saved from. Raises UserError for what is none."""
+    """A photo's array as a PIL picture. Raises UserError for unsupported shapes and dtypes."""
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[:, :, 0]
     channels = values.shape[2] if values.ndim == 3 else 1
@@ -155,7 +154,7 @@ def load(image: Image.Image, name=None) -> None:
 
 
 def _refuse_absurd(size, name) -> None:
-    """By the header, before a byte is decoded: a small file can ask for all of the memory."""
+    """Check the size in the header before decoding, as a small file may decompress to more than the memory."""
     width, height = size
     if width < 1 or height < 1:
         raise UserError(f"{name}: has no pixels ({width}x{height}); save it again")
@@ -165,7 +164,7 @@ def _refuse_absurd(size, name) -> None:
 
 
 def _what_it_is(source) -> str:
-    """What was found and what to do, about a file that no decoder takes."""
+    """What a file that no decoder accepts is, by its first bytes, and what to do."""
     if hasattr(source, "read"):
         source.seek(0)
         start = source.read(16)
@@ -192,7 +191,7 @@ def orientation(image: Image.Image) -> int:
     TIFF says 1: Pillow turns those itself. Unreadable EXIF says 1, as every viewer does.
     """
     if image.format == "TIFF" or not any(key in image.info for key in _WITH_ORIENTATION):
-        return 1  # a PNG's getexif() would decode the whole picture to look for a later chunk
+        return 1  # getexif() of a PNG would decode the whole picture to find a later chunk
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except _READ_ERRORS:
@@ -201,11 +200,11 @@ def orientation(image: Image.Image) -> int:
 
 
 def upright(image: Image.Image, turn: int) -> Image.Image:
-    """The picture turned as its EXIF orientation says; only pixels move, whatever the mode."""
+    """The picture transposed according to its EXIF orientation `turn`, in any mode."""
     if turn not in _ROTATIONS:
         return image
     image = image.transpose(_ROTATIONS[turn])
-    for key in _WITH_ORIENTATION:  # else whoever reads the result would turn it once more
+    for key in _WITH_ORIENTATION:  # else readers of the result would apply it again
         image.info.pop(key, None)
     return image
 
@@ -218,27 +217,27 @@ def image_size(source, name=None) -> tuple[int, int]:
 
 
 def same_view(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether pictures of these (width, height) can show the same: one shape but for a pixel or 1 % of it, at any scale."""
+    """Whether pictures of these (width, height) have the same aspect ratio, within a pixel or 1 %."""
     return abs(other[0] * size[1] / other[1] - size[0]) <= max(1.0, 0.01 * max(size))
 
 
 def refuse_other_view(name, size, partner, partner_size) -> None:
-    """Raise UserError where a picture of `size` cannot show what its partner of `partner_size` shows."""
+    """Raise UserError if a picture of `size` has another aspect ratio than its partner of `partner_size`."""
     if not same_view(partner_size, size):
         raise UserError(f"{name}: is {size[0]}x{size[1]}, its {partner} {partner_size[0]}x{partner_size[1]}; the two must "
                         "show the same view")
 
 
 def read_image(source, channels: int = 3, draft_size: tuple[int, int] | None = None, name=None) -> Image.Image:
-    """Read a photo as it is meant to be seen.
+    """Read a photo upright, in RGB or grey.
 
     source: a path, a binary stream, a PIL picture, or an array: uint8 (H, W), (H, W, 3) or (H, W, 4), uint16 (H, W).
-    name: what messages call it (default: the path).
+    name: its name in messages (default: the path).
     channels: 3 gives mode 'RGB'; 1 gives 'L', or for 16-bit greys 'F' with values 0..255 (in steps of 1/257), which
         Pillow resamples without losing the low bits.
-    draft_size: (width, height) that is enough; a JPEG file may then come 2, 4 or 8 times smaller, never below that size.
-    Palettes become colours, EXIF orientation is applied, transparency is laid over white (as a page shows it).
-    Colour with 16 bits a channel keeps its high byte. Raises UserError naming the file.
+    draft_size: (width, height) that suffices; a JPEG file may then be decoded at 1/2, 1/4 or 1/8 size, never below that size.
+    Palettes are converted to colours, EXIF orientation is applied, transparency is composited over white. Of 16 bits a colour
+    channel the high byte is kept. Raises UserError naming the file.
     """
     with _given(source, name) as (image, name):
         turn = orientation(image)
@@ -258,7 +257,7 @@ def _as_channels(image: Image.Image, channels: int, name) -> Image.Image:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
     mode = "RGB" if channels == 3 else "L"
-    return image if image.mode == mode else image.convert(mode)  # which would copy it
+    return image if image.mode == mode else image.convert(mode)  # convert would copy it even so
 
 
 def _deep_grey(image: Image.Image, name) -> Image.Image:
@@ -279,11 +278,10 @@ def read_label(source, name=None) -> np.ndarray:
     """Read a map of class or instance ids: (H, W), uint8, or int32 where the file has more than 8 bits.
 
     source: a path, a binary stream, a PIL picture, or an array: integers (H, W), or what a picture's array is.
-    name: what messages call it (default: the path).
-    One channel as stored, whatever the bit depth; a palette file gives its indices; a colour file whose channels are
-    all equal gives that one. Raises UserError naming the file for what holds no ids: JPEG (lossy: neighbouring ids
-    blend at every border), colours, floating point, a palette of greys that are other numbers than their indices,
-    broken bytes.
+    name: its name in messages (default: the path).
+    The samples as stored, whatever the bit depth; of a palette file the indices; of a colour file whose channels are equal, one
+    of them. Raises UserError naming the file for JPEG (lossy compression changes ids at borders), colours, floating point, a
+    palette of greys that differ from their indices, and broken files.
     """
     if not isinstance(source, Image.Image) and not _is_file(source):
         return _ids_of_array(np.asarray(source), name or "array")
@@ -310,9 +308,9 @@ def _ids_of_array(values: np.ndarray, name) -> np.ndarray:
 
 
 def _rawmode(image: Image.Image) -> tuple[str, int]:
-    """How the samples lie in the file, and the largest value a PGM declares (else 0).
+    """How samples are stored in the file, and the maximum value that a PGM declares (else 0).
 
-    Known before loading only, so it is noted on the picture, which its owner may give once more.
+    Pillow knows this only before loading, so it is kept as an attribute of the picture for a second call.
     """
     if getattr(image, "tile", None):
         args = image.tile[0][3]
@@ -347,9 +345,9 @@ def _equal_channels(values: np.ndarray) -> bool:
 
 
 def _refuse_grey_palette(image: Image.Image, name) -> None:
-    """A palette of colours shows classes; one of greys may be what a program made of a map whose ids were the greys.
+    """Raise UserError for a palette of greys in which a grey in use differs from its index.
 
-    Where a grey that occurs is another number than its index, nothing tells which of the two is the id.
+    Some programs convert a grey map to a palette, so that the ids are the greys; others store ids as indices.
     """
     palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
     if not _equal_channels(palette):
@@ -365,7 +363,7 @@ def _refuse_grey_palette(image: Image.Image, name) -> None:
 
 
 def _stored_samples(ids: np.ndarray, rawmode: str, declared: int) -> np.ndarray:
-    """Undo the stretch to full white that suits photos of few bits: ids are the samples in the file."""
+    """Undo Pillow's scaling of samples of fewer than 8 bits (or of a PGM's declared maximum) to the full range."""
     if rawmode in ("L;2", "L;4"):
         return ids // (85 if rawmode == "L;2" else 17)
     if declared not in (0, 255, 65535):

@@ -1,4 +1,4 @@
-"""How the label maps of a run are read: which ids are classes, and which one marks pixels that nobody labelled."""
+"""How label maps are read: which ids are classes, and which id marks unlabelled pixels."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from util.errors import UserError, first_few
 
 @dataclass(frozen=True)
 class LabelMaps:
-    """classes: files hold ids 0 to classes - 1. dontcare: the id in files that marks unlabelled pixels; None where none does.
+    """classes: number of classes, whose ids in files are 0 to classes - 1. dontcare: the id of unlabelled pixels, or None.
 
-    Unlabelled pixels become one more class, the last: id `classes`, as in SPADE.
+    Unlabelled pixels become an additional class with the id `classes`, as in SPADE.
     """
 
     classes: int
@@ -23,7 +23,7 @@ class LabelMaps:
 
     @property
     def channels(self) -> int:
-        """How many classes the maps have once they are read."""
+        """The number of classes after reading, with that of unlabelled pixels."""
         return self.classes + (self.dontcare is not None)
 
     @property
@@ -33,11 +33,11 @@ class LabelMaps:
         return f"0 to {self.classes - 1}{also}"
 
     def read(self, source, name=None) -> np.ndarray:
-        """(H, W) ids 0 to channels - 1 of whatever `read_label` takes. Raises UserError as it does, and for other ids."""
+        """Read a label map with `read_label`: (H, W) ids 0 to channels - 1. Raises UserError as it does, and for other ids."""
         return self.checked(read_label(source, name), source if name is None else name)
 
     def checked(self, ids: np.ndarray, name) -> np.ndarray:
-        """Ids as files hold them -> ids 0 to channels - 1. Raises UserError naming `name` and what it holds."""
+        """Ids as stored in files -> ids 0 to channels - 1. Raises UserError naming `name` and the ids that are out of range."""
         wrong = self.outside(ids)
         if wrong:
             raise UserError(f"{name}: holds label {first_few(wrong)}, but --label_nc {self.classes} allows {self.allowed}; "
@@ -45,13 +45,13 @@ class LabelMaps:
         return self.merged(ids)
 
     def outside(self, ids: np.ndarray) -> list[int]:
-        """The ids that are no class and do not mark unlabelled pixels."""
+        """The ids in the map that are neither a class nor `dontcare`."""
         if ids.min() >= 0 and ids.max() < self.classes:
             return []
         return [i for i in np.unique(ids[(ids < 0) | (ids >= self.classes)]).tolist() if i != self.dontcare]
 
     def merged(self, ids: np.ndarray) -> np.ndarray:
-        """Ids with the unlabelled pixels as a class; others stay as they are."""
+        """Ids with `dontcare` replaced by the class of unlabelled pixels."""
         if self.dontcare is None or not (ids == self.dontcare).any():
             return ids
         merged = ids.astype(ids.dtype if self.classes < 256 else np.int32)

@@ -1,4 +1,4 @@
-"""The order of pictures: a function of (seed, epoch), so that a run can stop and go on anywhere."""
+"""The order of pictures: a function of (seed, epoch), so that a training can be resumed within an epoch."""
 from __future__ import annotations
 
 from util.lazy import LazyModule
@@ -10,8 +10,8 @@ class EpochSampler:
     """Batches of (epoch, index) keys for a DataLoader's `batch_sampler`.
 
     length: pictures in the data set. batch_size: pictures in a global batch. shuffle: a new order each epoch.
-    rank, world: this process's place among `world`; each takes its contiguous share of every global batch, so the
-    global order is that of one process.
+    rank, world: this process's rank and the number of processes; each takes a contiguous share of every global batch, so the
+    order over all processes is that of a single one.
     """
 
     def __init__(self, length: int, batch_size: int, shuffle: bool, seed: int, rank: int = 0, world: int = 1):
@@ -38,7 +38,7 @@ class EpochSampler:
 
     def __iter__(self):
         for batch in self.batches():
-            # a process without a share of a short last batch computes its first picture, which then weighs nothing
+            # a process without a share of a short last batch computes the first picture, with weight 0
             yield [(self.epoch, i) for i in self.share(batch) or batch[:1]]
 
     def share(self, batch: list[int]) -> list[int]:
@@ -51,28 +51,28 @@ class EpochSampler:
 
 
 class RunSampler(EpochSampler):
-    """Whole batches for each process, which takes a run of the list: where nothing is summed over a batch.
+    """Gives each process a contiguous block of whole batches, for drawing and encoding, which reduce nothing over a batch.
 
-    What the processes make, one after the other, is in the order of one process; a process may have nothing to do.
+    The results of the processes, concatenated by rank, are in the order of a single process. A block may be empty.
     """
 
-    def _run(self, batches: list) -> tuple[int, int]:
+    def _block(self, batches: list) -> tuple[int, int]:
         """Where this process's batches begin and end."""
         return len(batches) * self.rank // self.world, len(batches) * (self.rank + 1) // self.world
 
     def batches(self) -> list[list[int]]:
         """This process's batches."""
         batches = super().batches()
-        first, last = self._run(batches)
+        first, last = self._block(batches)
         return batches[first:last]
 
     def before(self) -> list[int]:
-        """The pictures of the processes before this one."""
+        """The pictures of the processes of lower rank."""
         batches = super().batches()
-        return [i for batch in batches[:self._run(batches)[0]] for i in batch]
+        return [i for batch in batches[:self._block(batches)[0]] for i in batch]
 
     def share(self, batch: list[int]) -> list[int]:
-        """All of it."""
+        """The whole batch."""
         return batch
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Photos that lend their features to others, and which of them is for which test picture."""
+"""Style photos, whose features are transferred to test pictures, and which of them is for which."""
 from __future__ import annotations
 
 import csv
@@ -14,11 +14,11 @@ from util.files import unescaped
 
 
 class StyleSource:
-    """The style photos that --style_root, --style_pairs or --style_image and --style_label name.
+    """The style photos of --style_root and --style_pairs, or of --style_image and --style_label.
 
-    source.name(name, index) says which photo a test picture gets; source.load(name) reads it as
+    source.name(name, index) is the name of the style photo for a test picture; source.load(name) reads it as
     {'label': (1, 1, H, W) class ids, 'image': (1, C, H, W) float32 in [-1, 1], 'name': str}.
-    Everything is checked at the start. Raises UserError naming the flag or file.
+    Flags and files are checked by the constructor. Raises UserError naming the flag or file.
     """
 
     def __init__(self, opt):
@@ -49,7 +49,7 @@ class StyleSource:
 
 
 def _style_dataset(opt) -> AlignedDataset:
-    """The pairs of --style_root, all of them, as they are."""
+    """The data set of --style_root, with all of its pairs."""
     root = Path(opt.style_root)
     if not root.is_dir():
         raise UserError(f"--style_root {opt.style_root}: there is no such folder; give the folder that holds "
@@ -62,7 +62,7 @@ def _style_dataset(opt) -> AlignedDataset:
     try:
         return AlignedDataset(opt.replace(dataroot=opt.style_root, phase=opt.style_phase, spec=spec,
                                           needs=replace(opt.needs, keys=("image",)), **unbounded))
-    except UserError as error:  # whose flags are other ones here
+    except UserError as error:  # it names the flags of the test data
         text = str(error).replace("--dataroot", "--style_root").replace("--phase", "--style_phase")
         raise UserError(text) from error
 
@@ -71,7 +71,7 @@ def _read_pair(opt) -> dict:
     """--style_image and --style_label as a batch of one."""
     try:
         item = AlignedDataset.example(opt, label=opt.style_label, image=opt.style_image)
-    except UserError as error:  # which calls them by the names of Python's arguments
+    except UserError as error:  # it names Python's arguments
         text = str(error)
         raise UserError(f"--style_{text}" if text.startswith(("label", "image")) else text) from error
     return {"label": item["label"][None], "image": item["image"][None], "name": Path(opt.style_image).stem}

@@ -1,4 +1,4 @@
-"""One random draw for picture, label map and instance map: scaling, cropping, mirroring."""
+"""Scaling, cropping, flipping and augmentation, with the same random parameters for picture, label map and instance map."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -13,46 +13,46 @@ torch = LazyModule("torch")
 
 @dataclass(frozen=True)
 class Draw:
-    """What chance decides for one item.
+    """The random parameters of one item's transform.
 
-    crop: the crop's upper left corner in pixels. flip: whether it is mirrored. angle: degrees it is turned by, about its
-    middle. zoom: what it is enlarged by. light: factors of brightness, contrast and saturation of the photo.
+    crop: upper left corner of the crop in pixels. flip: whether to flip horizontally. angle: rotation about the centre, in
+    degrees. zoom: factor of enlargement. color: factors of brightness, contrast and saturation of the photo.
     """
 
     crop: tuple[int, int] = (0, 0)
     flip: bool = False
     angle: float = 0.0
     zoom: float = 1.0
-    light: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    color: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far chance may go: degrees, share of enlargement, share of brightness, contrast and saturation."""
+    """The ranges of augmentation: degrees, share of enlargement, share of brightness, contrast and saturation."""
 
     rotate: float = 0.0
     scale: float = 0.0
     color: float = 0.0
 
     def draw(self, random: np.random.Generator) -> dict:
-        """Values of a Draw; what is switched off draws nothing, so that other draws stay what they were."""
+        """Fields of a Draw. An augmentation that is off uses no random number, so that the others' do not depend on it."""
         values = {}
         if self.rotate:
             values["angle"] = float(random.uniform(-self.rotate, self.rotate))
         if self.scale:
             values["zoom"] = float(1 + random.uniform(-self.scale, self.scale))
         if self.color:
-            values["light"] = tuple(float(1 + v) for v in random.uniform(-self.color, self.color, 3))
+            values["color"] = tuple(float(1 + v) for v in random.uniform(-self.color, self.color, 3))
         return values
 
 
 class Preprocess:
     """--resize_or_crop, --loadSize, --fineSize and --no_flip as a function of sizes and a random generator.
 
-    multiple: with 'none', sides are rounded to this multiple, which is what the generator's halvings ask for.
-    flip_pairs: (left, right) ids that swap in a mirrored label map. augmentation: further changes, paired like the rest.
-    'crop' cuts a square out of what is wider or higher; where the picture ends first, the rest of the square is black and of
-    id 0, as in pix2pixHD. 'pad' keeps every pixel: the right and lower border are repeated up to the next multiple.
+    multiple: 'none' rounds sides to a multiple of it, as the generator halves them several times.
+    flip_pairs: (left, right) ids to swap in a flipped label map. augmentation: applied to pictures and maps alike.
+    'crop' cuts out a square if a side is longer than it; if the other side is shorter, the rest is black and of id 0, as in
+    pix2pixHD. 'pad' keeps every pixel: the right and lower borders are replicated up to the next multiple.
     """
 
     def __init__(self, resize_or_crop: str, load_size: int, fine_size: int, flip: bool, multiple: int = 1,
@@ -74,12 +74,12 @@ class Preprocess:
         return size
 
     def shown(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) after cropping, before 'pad': what pages show."""
+        """(width, height) after cropping, before padding: the part that pages show."""
         scaled = self.scaled(size)
         return (self.fine_size, self.fine_size) if "crop" in self.mode and max(scaled) > self.fine_size else scaled
 
     def final(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) of what the network sees."""
+        """(width, height) of the network's input."""
         width, height = self.shown(size)
         if "pad" not in self.mode:
             return width, height
@@ -87,57 +87,57 @@ class Preprocess:
         return tuple(max(2 * step if step > 1 else 1, -(-side // step) * step) for side in (width, height))
 
     def draw(self, size: tuple[int, int], random: np.random.Generator) -> Draw:
-        """Decide everything for a picture of `size`."""
+        """Draw the random parameters for a picture of `size`."""
         (width, height), (w, h) = self.scaled(size), self.shown(size)
         x, y = int(random.integers(0, max(0, width - w) + 1)), int(random.integers(0, max(0, height - h) + 1))
         return Draw((x, y), self.flip and bool(random.random() < 0.5), **self.augmentation.draw(random))
 
-    def image(self, image: Image.Image, size: tuple[int, int], draw: Draw, lit: bool = False,
+    def image(self, image: Image.Image, size: tuple[int, int], draw: Draw, jitter: bool = False,
               smooth: bool = True) -> torch.Tensor:
         """A PIL picture ('RGB', 'L' or 'F' in 0..255) -> float32 (C, H, W) in [-1, 1]. size: the label map's.
 
-        lit: the draw's light falls on it; a photo's does, a feature map's does not. smooth: scaled (bicubic) and turned by
+        jitter: apply the colour jitter (to photos, not to feature maps). smooth: resize (bicubic) and rotate with
         interpolation; else nearest neighbour.
         """
         values = np.asarray(_resize(image, self.scaled(size), Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST))
-        values = self._cut(values[:, :, None] if values.ndim == 2 else values, size, draw, smooth)
+        values = self._crop(values[:, :, None] if values.ndim == 2 else values, size, draw, smooth)
         tensor = torch.from_numpy(values.transpose(2, 0, 1).astype(np.float32, order="C"))  # always a copy
-        light = draw.light if lit else Draw.light
-        if values.dtype == np.uint8 and light == Draw.light:
-            tensor.div_(127.5).sub_(1)  # the line below bit for bit, in half the passes
+        color = draw.color if jitter else Draw.color
+        if values.dtype == np.uint8 and color == Draw.color:
+            tensor.div_(127.5).sub_(1)  # equals the line below bit for bit, in half the passes
         else:
-            tensor = _lit(tensor.div_(255).clamp_(0, 1), light).sub_(0.5).div_(0.5)
-        return torch.from_numpy(self._filled(tensor.numpy(), size, draw, nothing=-1))
+            tensor = _color_jitter(tensor.div_(255).clamp_(0, 1), color).sub_(0.5).div_(0.5)
+        return torch.from_numpy(self._pad(tensor.numpy(), size, draw, fill=-1))
 
     def ids(self, ids: np.ndarray, size: tuple[int, int], draw: Draw, swap: bool = False) -> torch.Tensor:
         """A map of ids (H, W), uint8 or int32 -> the same dtype (1, H, W), nearest neighbour.
 
-        swap: mirrored left and right classes change names (label maps; instances only where they are label maps).
+        swap: exchange the ids of flip_pairs if the map is flipped (for label maps, not for instance maps).
         """
         scaled = self.scaled(size)
         values = ids if ids.shape[::-1] == scaled else np.asarray(_resize(Image.fromarray(ids), scaled,
                                                                           Image.Resampling.NEAREST))
-        values = self._cut(values, size, draw, smooth=False)
+        values = self._crop(values, size, draw, smooth=False)
         if draw.flip and swap and self.flip_pairs:
             values = swap_ids(values, self.flip_pairs)
-        return torch.from_numpy(np.array(self._filled(values, size, draw, nothing=0)))[None]  # never `ids` itself
+        return torch.from_numpy(np.array(self._pad(values, size, draw, fill=0)))[None]  # always a copy
 
-    def _cut(self, values: np.ndarray, size, draw: Draw, smooth: bool) -> np.ndarray:
-        """Turn, crop and mirror a scaled array (H, W) or (H, W, C)."""
+    def _crop(self, values: np.ndarray, size, draw: Draw, smooth: bool) -> np.ndarray:
+        """Rotate, crop and flip a scaled array (H, W) or (H, W, C)."""
         if draw.angle or draw.zoom != 1:
-            values = _turned(values, draw.angle, draw.zoom, smooth)
+            values = _rotated(values, draw.angle, draw.zoom, smooth)
         (x, y), (w, h) = draw.crop, self.shown(size)
         values = values[y:y + h, x:x + w]
         return values[:, ::-1] if draw.flip else values
 
-    def _filled(self, values: np.ndarray, size, draw: Draw, nothing: int) -> np.ndarray:
-        """(..., H, W) with `nothing` in the rest of the crop's square, mirrored like the picture; then what 'pad' adds."""
-        values = _extended(values, self.shown(size), leftwards=draw.flip, constant_values=nothing)
-        return _extended(values, self.final(size), mode="edge")
+    def _pad(self, values: np.ndarray, size, draw: Draw, fill: int) -> np.ndarray:
+        """(..., H, W) filled up to the crop's square, on the left if it is flipped; then padded as 'pad' does."""
+        values = _padded(values, self.shown(size), leftwards=draw.flip, constant_values=fill)
+        return _padded(values, self.final(size), mode="edge")
 
 
 class Fitted(Preprocess):
-    """The preprocessing of a test without crops, to sides that the networks take; the caller scales back what is drawn."""
+    """The preprocessing of a test, without crops, to sides that the networks accept; the caller scales the result back."""
 
     def __init__(self, opt):
         super().__init__(opt.resize_or_crop.replace("crop", "") or "none", opt.loadSize, opt.fineSize, False,
@@ -145,21 +145,21 @@ class Fitted(Preprocess):
         self.least = opt.needs.least
 
     def scaled(self, size):
-        """(width, height): the nearest multiples that are large enough."""
+        """(width, height): the nearest multiples, at least `least`."""
         return tuple(max(self.least, round(side / self.multiple) * self.multiple) for side in super().scaled(size))
 
 
-def _extended(values: np.ndarray, size: tuple[int, int], leftwards: bool = False, **how) -> np.ndarray:
-    """An array (..., H, W) made as wide and high as `size`, below and to the right or left; how: as np.pad takes it."""
+def _padded(values: np.ndarray, size: tuple[int, int], leftwards: bool = False, **how) -> np.ndarray:
+    """An array (..., H, W) padded to (width, height) `size`, below and to the right or left. how: keywords of np.pad."""
     width, height = size[0] - values.shape[-1], size[1] - values.shape[-2]
     if not (width or height):
         return values
     return np.pad(values, [(0, 0)] * (values.ndim - 2) + [(0, height), (width, 0) if leftwards else (0, width)], **how)
 
 
-def _turned(values: np.ndarray, angle: float, zoom: float, smooth: bool) -> np.ndarray:
-    """Turned and enlarged about the middle; what comes in from outside is the mirrored picture, in maps as in photos."""
-    import cv2  # not paid for without augmentation
+def _rotated(values: np.ndarray, angle: float, zoom: float, smooth: bool) -> np.ndarray:
+    """Rotated and enlarged about the centre, with reflection beyond the borders, in maps as in photos."""
+    import cv2  # slow to import, and only augmentation uses it
     height, width = values.shape[:2]
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, zoom)
     source = values.astype(np.float32) if values.dtype == np.int32 else values  # exact: ids have at most 24 bits
@@ -168,12 +168,12 @@ def _turned(values: np.ndarray, angle: float, zoom: float, smooth: bool) -> np.n
     return turned.astype(values.dtype).reshape(values.shape)
 
 
-def _lit(image: torch.Tensor, light: tuple[float, float, float]) -> torch.Tensor:
+def _color_jitter(image: torch.Tensor, factors: tuple[float, float, float]) -> torch.Tensor:
     """(C, H, W) in [0, 1] with brightness, contrast and saturation multiplied."""
-    if light == (1.0, 1.0, 1.0):
+    if factors == (1.0, 1.0, 1.0):
         return image
     from torchvision.transforms import functional as F
-    brightness, contrast, saturation = light
+    brightness, contrast, saturation = factors
     return F.adjust_saturation(F.adjust_contrast(F.adjust_brightness(image, brightness), contrast), saturation)
 
 
@@ -189,7 +189,7 @@ def without_crop(text: str) -> str:
 
 
 def swap_ids(ids: np.ndarray, pairs) -> np.ndarray:
-    """A map with each pair's two ids exchanged; other ids stay."""
+    """A map with the two ids of each pair exchanged."""
     table = np.arange(max(int(ids.max(initial=0)), *(max(pair) for pair in pairs)) + 1, dtype=ids.dtype)
     for left, right in pairs:
         table[left], table[right] = right, left

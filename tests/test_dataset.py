@@ -134,8 +134,8 @@ def test_a_crop_larger_than_the_picture_is_a_square_as_pillow_crops_it(size, mod
 
 def test_what_fills_up_a_crop_is_unlit_and_has_no_side():
     prep = Preprocess("crop", 0, 16, True, flip_pairs=((0, 1),), augmentation=Augmentation(color=0.9))
-    draw = Draw(flip=True, light=(1.5, 0.3, 1.2))
-    lit = prep.image(Image.new("RGB", (20, 8), "white"), (20, 8), draw, lit=True)
+    draw = Draw(flip=True, color=(1.5, 0.3, 1.2))
+    lit = prep.image(Image.new("RGB", (20, 8), "white"), (20, 8), draw, jitter=True)
     assert lit.shape == (3, 16, 16) and (lit[:, 8:] == -1).all() and (lit[:, :8] > -1).all()
     ids = prep.ids(np.zeros((8, 20), np.uint8), (20, 8), draw, swap=True)[0]
     assert (ids[:8] == 1).all() and (ids[8:] == 0).all()
@@ -508,9 +508,9 @@ def test_light_falls_on_the_photo_alone():
     prep = Preprocess("resize", 8, 8, False, augmentation=Augmentation(color=0.5))
     draw = prep.draw((8, 8), np.random.default_rng(3))
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8))
-    assert not torch.equal(prep.image(photo, (8, 8), draw, lit=True), prep.image(photo, (8, 8), draw))
+    assert not torch.equal(prep.image(photo, (8, 8), draw, jitter=True), prep.image(photo, (8, 8), draw))
     assert torch.equal(prep.image(photo, (8, 8), draw), prep.image(photo, (8, 8), Draw()))
-    assert prep.image(photo, (8, 8), draw, lit=True).abs().max() <= 1
+    assert prep.image(photo, (8, 8), draw, jitter=True).abs().max() <= 1
 
 
 def test_spawned_workers_load_what_forked_ones_do(root):
