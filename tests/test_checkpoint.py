@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +20,16 @@ from models import weights
 from models.styles.clusters import FeatureTable, cluster, k_means
 from tests.conftest import ROOT, same, tree
 from util import checkpoint as checkpoint_module
-from util.checkpoint import Checkpoint, Position, finish_commit, is_there, not_finite, read_tensors, read_together
+from util.checkpoint import (
+    Checkpoint,
+    Position,
+    finish_commit,
+    is_there,
+    not_finite,
+    read_tensors,
+    read_together,
+    trained,
+)
 from util.errors import Diverged, UserError
 from util.safe_pickle import load_dict, save_dict
 
@@ -65,6 +75,19 @@ def test_a_save_is_plain_state_dicts_and_a_state(folder):
         model = Small()
         assert checkpoint.resume(model, "latest", 5) == Position(1, 3, 3)
     assert torch.equal(model.moment, torch.full((4,), 2.0))
+
+
+def test_weights_say_how_far_they_were_trained_wherever_they_are_copied(folder, tmp_path):
+    with Checkpoint(folder) as checkpoint:
+        checkpoint.save(Small(2), Position(2, 0, 5), epoch=1)
+    shutil.copy(folder / "1_net_G.pth", tmp_path / "latest_net_G.pth")
+    assert trained(tmp_path / "latest_net_G.pth") == {"experiment": "x", "epoch": 2, "done": 0, "total": 5, "steps": 0}
+    assert same(torch.load(tmp_path / "latest_net_G.pth", weights_only=True, mmap=True), {"w": torch.full((4,), 2.0)})
+    torch.save({"w": torch.ones(1)}, tmp_path / "b.pth")
+    torch.save({"w": torch.ones(1)}, tmp_path / "c.pth", _use_new_zipfile_serialization=False)
+    with zipfile.ZipFile(tmp_path / "d.pth", "w") as archive:
+        archive.writestr("archive/extra/trained.json", '{"experiment": ["x"], "epoch": "<b>"}')
+    assert [trained(tmp_path / f"{name}.pth") for name in "abcd"] == [{}] * 4
 
 
 def test_kept_epochs_do_not_change_with_latest(folder):

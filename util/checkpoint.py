@@ -11,11 +11,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import json
 import os
 import pickle
 import re
 import shutil
 import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +32,7 @@ except ImportError:  # no such locks on Windows
 torch = LazyModule("torch")
 STATE = "latest_state.pth"
 _SAVING, _COMMIT, _LOCK = ".saving", ".commit", ".lock"
+_TRAINED = "archive/extra/trained.json"  # within a file of weights
 _TRIES = 100  # saves that come between the opening of two files, which takes microseconds, or writes into one being read
 
 
@@ -130,6 +133,19 @@ def _parse(file, path: Path) -> dict:
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds a {type(value).__name__}, not a state dict; save net.state_dict()")
     return value
+
+
+def trained(path) -> dict:
+    """How far the weights in a file were trained: {'experiment': str, 'epoch', 'done', 'total', 'steps': int}.
+
+    epoch, done, total: see Position. {} where the file does not tell, as those of other programs.
+    """
+    try:
+        with zipfile.ZipFile(_place(Path(path)) or path) as archive:
+            found = json.loads(archive.read(_TRAINED)) if archive.getinfo(_TRAINED).file_size < 10_000 else None
+        return {"experiment": str(found["experiment"]), **{key: int(found[key]) for key in (*vars(Position()), "steps")}}
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
+        return {}
 
 
 def not_finite(value, name: str = "") -> list[str]:
@@ -248,8 +264,9 @@ class Checkpoint:
         shutil.rmtree(staging, ignore_errors=True)
         try:
             staging.mkdir()
+            told = {"experiment": self.folder.name, **vars(position), "steps": state.get("steps", 0)}
             for name, tensors in weights.items():
-                _write(staging / f"latest_net_{name}.pth", tensors)
+                _write(staging / f"latest_net_{name}.pth", tensors, told)
                 for kept in names:
                     _link(staging / f"latest_net_{name}.pth", staging / f"{kept}_net_{name}.pth")
             _write(staging / STATE, {"version": 1, "position": vars(position).copy(), "model": state, "best": best})
@@ -341,10 +358,14 @@ def finish_commit(folder) -> None:
     _sync(folder)
 
 
-def _write(path: Path, value) -> None:
+def _write(path: Path, value, told: dict | None = None) -> None:
+    """Save a dict. told: what `trained` shall give."""
     try:
-        with open(path, "wb") as stream:
+        with open(path, "w+b") as stream:
             torch.save(value, stream)
+            if told is not None:
+                with zipfile.ZipFile(stream, "a") as archive:
+                    archive.writestr(zipfile.ZipInfo(_TRAINED), json.dumps(told))  # dated 1980: the same run, the same bytes
             stream.flush()
             os.fsync(stream.fileno())
     except RuntimeError as error:  # PyTorch's writer, finishing a file that the disk had no room for
