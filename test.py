@@ -50,13 +50,14 @@ def draw(opt, loader, predictor, page):
     Gives its rows of the page, its metrics, the classes it shows, and the model's notes.
     """
     model = predictor.model
-    metrics, classes, visualizer = model.new_metrics(), set(), Visualizer(opt)
+    metrics = model.new_metrics() if model.aims_at_truth() else None
+    classes, visualizer = set(), Visualizer(opt)
     for batch in loader.load_data():
         outputs = predictor.draw(batch)
         for i, name in enumerate(batch["name"]):
             print(f"process image... {batch['path'][i]}")
             visuals = model.result_visuals(batch, outputs, i)
-            figures = model.score(metrics, name, batch, outputs, visuals, i)
+            figures = {} if metrics is None else model.score(metrics, name, batch, outputs, visuals, i)
             visualizer.save_images(page, visuals, name, remark_of(figures))
             classes.update(loader.dataset.legend(batch, i), model.shown_classes(outputs, i))
     return page.finished_rows(), metrics, classes, model.notes

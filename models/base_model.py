@@ -15,7 +15,7 @@ from models.averages import WeightAverages
 from models.networks import build
 from models.networks.recompute import checkpoint_activations
 from util import distributed
-from util.checkpoint import read_together
+from util.checkpoint import read_together, trained
 from util.device import autocast, compile_network, device_of, expect_sizes, laid_out_as, usable_precision
 from util.errors import Diverged, UserError, first_few
 from util.experiment import experiment_folder
@@ -47,6 +47,8 @@ class BaseModel(nn.Module, ABC):
         self.opt, self.device = opt, device_of(opt.gpu_ids)
         self.notes: list[str] = []
         self.nets = nn.ModuleDict()
+        self._files: dict[str, Path] = {}  # of the networks whose weights were loaded
+        self._trained: dict = {}
         self.averages: WeightAverages | None = None
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self._exchanges: dict[str, GradientExchange] = {}  # of the gradients of each update
@@ -164,6 +166,14 @@ class BaseModel(nn.Module, ABC):
         """(H, W, ...) of picture i without what --resize_or_crop pad added to it."""
         width, height = batch["size"][i] if "size" in batch else image.shape[1::-1]
         return image[:height, :width]
+
+    def aims_at_truth(self) -> bool:
+        """Whether what `inference` draws aims at the true picture, so that figures may compare the two."""
+        return True
+
+    def drawn_with(self) -> str:
+        """How the flags chose what the input leaves open, such as styles, for people; '' where it leaves nothing open."""
+        return ""
 
     def aimed_inference(self, batch) -> dict[str, torch.Tensor]:
         """Inference that aims at the truth, so that the two can be compared: of a photo with that photo's own features."""
@@ -338,6 +348,18 @@ class BaseModel(nn.Module, ABC):
 
     # weights and state
 
+    def weights_used(self) -> dict:
+        """Which weights draw or encode, as plain values, for pages and records.
+
+        experiment, epoch: where they were loaded from. averaged: whether they are averages of --ema. trained: how far (see
+        `util.checkpoint.trained`), {} if unknown. hashes: {network: the first 8 digits of `weights.digest`}, of the weights as
+        they compute.
+        """
+        folder = next((path.parent for path in self._files.values()), experiment_folder(self.opt))
+        return {"experiment": folder.name, "epoch": self.opt.which_epoch, "trained": self._trained,
+                "averaged": any(path.stem.endswith("_ema") for path in self._files.values()),
+                "hashes": {name: weights.digest(self.nets[name].state_dict())[:8] for name in self._files}}
+
     def weights(self) -> dict[str, dict]:
         """{network: its state dict, on the CPU}; with --ema the averaged ones beside them, as 'G_ema'."""
         averaged = {f"{name}_ema": net for name, net in self.averages.nets.items()} if self.averages is not None else {}
@@ -405,10 +427,12 @@ class BaseModel(nn.Module, ABC):
         averaged = not (training or opt.no_ema)
         paths = {name: weights.file_of(folder, opt.which_epoch, name, averaged) for name in networks}
         saved = read_together(folder, [path.name for path in paths.values()])
+        self._trained = next(map(trained, paths.values()), {})
         for name, make in networks.items():
             net, path, partial = build(make, fresh=training and not resume), paths[name], training and not resume
             if path.name in saved:
                 weights.load(net, name, path, partial, self.weights_hint, saved.pop(path.name))
+                self._files[name] = path
             elif partial and name in self.may_start_fresh and folder.is_dir():
                 print(f"{path}: is not there, so network {name} starts fresh")
             else:

@@ -87,7 +87,7 @@ class Pix2PixHDModel(BaseModel):
         super().start_inference()
         if self.opt.role == "test":
             self._deploy()
-            if self.use_features and not self.opt.load_features and not self.opt.export_onnx:
+            if self._takes_styles() and not self.opt.export_onnx:
                 self.drawing.find_styles()
 
     # networks
@@ -134,7 +134,7 @@ class Pix2PixHDModel(BaseModel):
             raise UserError(f"{beside}: has been saved anew since its features were read; run this again")
         net = build(self._make_generator, fresh=False)
         weights.load(net, "G", path, False, self.weights_hint, saved[path.name])
-        self.nets["G"] = net.to(self.device).eval().requires_grad_(False)
+        self.nets["G"], self._files["G"] = net.to(self.device).eval().requires_grad_(False), path
         return True
 
     def channels(self) -> tuple[int, int]:
@@ -184,6 +184,17 @@ class Pix2PixHDModel(BaseModel):
     def inference(self, batch, choice=None):
         """See StyledDrawing."""
         return self.drawing.inference(batch, choice)
+
+    def aims_at_truth(self):
+        """See StyledDrawing."""
+        return not self._takes_styles() or self.drawing.aims_at_truth()
+
+    def drawn_with(self):
+        """See StyledDrawing."""
+        return self.drawing.describe() if self._takes_styles() else f"{self.opt.phase}_feat" * self.opt.load_features
+
+    def _takes_styles(self) -> bool:
+        return self.use_features and not self.opt.load_features
 
     def aimed_inference(self, batch):
         """With the features of each item's own photo; all looks are one."""
@@ -354,8 +365,8 @@ class Pix2PixHDModel(BaseModel):
         return PictureMetrics(self.opt.spec.class_names or None)
 
     def score(self, metrics, name, batch, outputs, visuals, i):
-        """Compare one drawn picture with the truth; one in another photo's style has none."""
-        if "real_image" not in visuals or "style_image" in visuals:
+        """Compare one drawn picture with the truth."""
+        if "real_image" not in visuals:
             return {}
         label = self.unpadded(batch["label"][i][0].numpy(), batch, i) if self.opt.label_nc else None
         return metrics.add(name, visuals["synthesized_image"], visuals["real_image"], label)

@@ -63,7 +63,8 @@ def test_the_whole_flow_with_names_that_nothing_can_show(people, tmp_path, monke
     styles = read_json(tmp_path / GBK / "styles.json")["classes"].values()
     assert {style["nearest"] for one in styles for style in one["styles"]} == set(NAMES)
 
-    said = said_by(run["test"], *where, "--results_dir", tmp_path / "r", monkeypatch=monkeypatch)
+    own = "--use_encoded_image"
+    said = said_by(run["test"], *where, own, "--results_dir", tmp_path / "r", monkeypatch=monkeypatch)
     assert f"{escaped(GBK)}.png" in said and "\\u738b\\u82b3.png" in said
     page = tmp_path / "r" / GBK / "test_latest"
     assert {one["name"] for one in read_json(page / "metrics.json")["each"]} == set(NAMES)

@@ -38,9 +38,30 @@ class StyledDrawing:
             self.styles.require(self.choice.mode)
         if self.choice.takes_styles or style_flags.swaps(self.opt):  # a class that a style photo lacks may get one
             self.notes += filter(None, [self.outdated_styles()])
+        if not self.aims_at_truth():
+            self.notes.append(f"Drawn with {self.describe()}: no picture aims at the true one beside it, so there are no "
+                              "figures. --use_encoded_image, alone, draws each with the features of its own photo.")
         if style_flags.swaps(self.opt):
             from data.style_source import StyleSource
             self.source = StyleSource(self.opt)
+
+    def aims_at_truth(self) -> bool:
+        """Whether all regions take the features of the photo that is drawn, and none a style or those of another photo."""
+        return self.choice.own and not self.choice.fixed and not style_flags.swaps(self.opt)
+
+    def describe(self) -> str:
+        """Where the flags take features from, for people, such as 'styles of features_clustered_010.npy, hair=3'."""
+        opt, choice = self.opt, self.choice
+        if not choice:
+            return ""  # while encoding
+        drawn = {"prior": "the prior N(0, I)", "class": "the Gaussian of each class",
+                 "clusters": f"styles of {opt.cluster_path}"}
+        parts = ["each photo's own features" if choice.own else drawn[choice.mode]]
+        if style_flags.swaps(opt):
+            classes = f" for {opt.style_regions}" if opt.style_regions else ""
+            parts.insert(0, f"features of {opt.style_image or f'photos in {opt.style_root}'}{classes}")
+        parts += ["drawn from their Gaussians"] * choice.posterior + list(opt.style or ())
+        return ", ".join(parts + [f"{choice.looks} looks"] * (choice.looks > 1))
 
     def encoder_digest(self) -> str:
         """`weights.digest` of the encoder that was trained with this generator, loaded or not; '' where it is not there."""
