@@ -10,10 +10,11 @@ from data.data_loader import CreateDataLoader
 from models.models import create_model, require
 from models.predictor import Predictor
 from options.test_options import TestOptions
-from util import distributed
+from util import distributed, page_facts, page_links
 from util.device import device_of
 from util.errors import command_line
-from util.result_page import ResultPage, remark_of
+from util.experiment import experiment_folder
+from util.result_page import ResultPage
 from util.util import legend_entries
 from util.visualizer import Visualizer
 
@@ -39,7 +40,7 @@ def main():
         page.follow(loader.names_before())
         shares = distributed.gather(draw(opt, loader, predictor, page))
         if distributed.is_main():
-            finish(opt, loader, page, shares)
+            finish(opt, loader, predictor.model, page, shares)
     print(f"Page: {folder / 'index.html'}")
     return 0
 
@@ -58,12 +59,12 @@ def draw(opt, loader, predictor, page):
             print(f"process image... {batch['path'][i]}")
             visuals = model.result_visuals(batch, outputs, i)
             figures = {} if metrics is None else model.score(metrics, name, batch, outputs, visuals, i)
-            visualizer.save_images(page, visuals, name, remark_of(figures))
+            visualizer.save_images(page, visuals, name, figures=figures)
             classes.update(loader.dataset.legend(batch, i), model.shown_classes(outputs, i))
     return page.finished_rows(), metrics, classes, model.notes
 
 
-def finish(opt, loader, page, shares):
+def finish(opt, loader, model, page, shares):
     """Write the page and metrics.json from the shares of all processes, the first of which is this one's."""
     (_, metrics, classes, notes), *others = shares
     for rows, figures, shown, more in others:
@@ -87,7 +88,10 @@ def finish(opt, loader, page, shares):
             metrics.write(path)
         summary = metrics.summary()
         print(", ".join(f"{key} {value:.3f}" for key, value in summary.items() if isinstance(value, float)))
+    index = page.files.folder / "index.html"
+    page_facts.introduce(page, index, opt, model)
     page.save()
+    page_links.record(experiment_folder(opt), index, f"{Path(opt.results_dir).resolve().name}: {index.parent.name}")
     if strangers := page.files.strangers():
         print(strangers)
 

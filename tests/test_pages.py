@@ -1,16 +1,17 @@
 """Pages, logs and curves: what people look at is there, whole, and cannot be turned against them."""
 import json
+import os
 import re
 import sys
 from html.parser import HTMLParser
 from types import SimpleNamespace
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from util import loss_log
+from util import loss_log, page_facts, page_links
 from util.errors import UserError
 from util.html import HTML
 from util.plots import moving_mean, plot_losses, thin
@@ -19,6 +20,7 @@ from util.result_page import ResultPage, remark_of
 from util.run_files import RunFiles
 from util.visualizer import Visualizer
 
+GBK = "\udcbd\udcc4"  # a name that is no UTF-8
 PICTURE = np.full((6, 8, 3), 128, np.uint8)
 HOSTILE = ["<script>alert(1)</script>.png", 'a b#c%20".png', "../../x", "ünï.png", "a/b.png", "a_b.png",
            "'><img src=x>"]
@@ -26,25 +28,34 @@ LINE = re.compile(r"^\(epoch: (\d+), iters: (\d+), time: [\d.]+[^)]*\) (.*)$")
 
 
 class Page(HTMLParser):
-    """Tags, attributes and text of a page, as a browser reads them."""
+    """Tags, attributes and text of a page, as a browser reads them; links: {text: address} of those to other pages."""
 
     def __init__(self, path):
         super().__init__()
-        self.tags, self.text, self.folder = [], "", path.parent
+        self.tags, self.text, self.folder, self.links, self._nav = [], "", path.parent, {}, None
         self.feed(path.read_text(encoding="utf-8"))
+        for name in self.links.values():
+            path = os.path.join(os.fsencode(self.folder), unquote_to_bytes(name))
+            assert not re.match(r"[a-z]+:|/", name) and os.path.isfile(path), name
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
+        self._nav = "" if tag == "nav" else dict(attrs)["href"] if tag == "a" and self._nav is not None else self._nav
+
+    def handle_endtag(self, tag):
+        self._nav = None if tag == "nav" else self._nav and ""
 
     def handle_data(self, data):
         self.text += data
+        if self._nav:
+            self.links[data] = self._nav
 
     def all(self, tag):
         return [attrs for name, attrs in self.tags if name == tag]
 
     def files(self):
         """The files its pictures and links name, after checking that each is there, inside the page's folder."""
-        names = [a["src"] for a in self.all("img")] + [a["href"] for a in self.all("a")]
+        names = [a["src"] for a in self.all("img")] + [a["href"] for a in self.all("a") if a["href"] not in self.links.values()]
         paths = [self.folder / unquote(name) for name in names]
         for name, path in zip(names, paths):
             assert not re.match(r"[a-z]+:|/|\.\.", name) and path.is_file(), name
@@ -159,6 +170,36 @@ def test_result_page_keeps_order_and_shows_figures(tmp_path):
     assert len(read.files()) == 4 * len(names)
 
 
+def scored_page(folder, figures):
+    with ResultPage(folder, "t") as page:
+        page.files.clear()
+        for name, of_one in figures.items():
+            page.add_row(name, {"real_image": PICTURE}, figures=of_one)
+        page.save()
+        return page.files.strangers()
+
+
+def test_pages_in_the_order_of_each_figure(tmp_path, monkeypatch):
+    figures = {"a": {"ssim": 0.5, "psnr": None, "region_color_error": 9.0}, "b": {"ssim": 0.25, "psnr": 20.0},
+               "c": {"ssim": 0.75, "psnr": None, "region_color_error": 3.0}, "d": {}}
+    scored_page(tmp_path, figures)
+    pages = {name: Page(tmp_path / f"{name}.html") for name in ("index", "worst_ssim", "best_ssim", "worst_region_color_error",
+                                                                "best_region_color_error")}
+    assert {path.stem for path in tmp_path.glob("*.html")} == pages.keys(), "of one picture there is no order"
+    rows = {name: "".join(unquote(a["src"])[7] for a in page.all("img")) for name, page in pages.items()}
+    assert rows == {"index": "abcd", "worst_ssim": "bac", "best_ssim": "cab", "worst_region_color_error": "ac",
+                    "best_region_color_error": "ca"}
+    for name, page in pages.items():
+        assert set(page.links.values()) == {f"{other}.html" for other in pages} - {f"{name}.html"}
+        assert "SSIM 0.5" in page.text
+    monkeypatch.setattr("util.result_page._MOST_SORTED", 2)
+    assert not scored_page(tmp_path, figures)
+    assert "The first 2 of 3 pictures, worst SSIM first" in Page(tmp_path / "worst_ssim.html").text
+    assert not scored_page(tmp_path, {"a": {"ssim": 0.5}}) and [p.name for p in tmp_path.glob("*.html")] == ["index.html"]
+    (tmp_path / "best_ssim.html").write_text("mine")
+    assert "best_ssim.html" in scored_page(tmp_path, {})
+
+
 def test_unwritable_picture_is_named(tmp_path):
     page = ResultPage(tmp_path, "t")
     (tmp_path / "images").rmdir()
@@ -259,6 +300,50 @@ def test_training_page(tmp_path, capsys):
     assert sum(bool(LINE.match(line)) for line in log.splitlines()) == 2
     show.close()
     assert not [a for a in Page(web / "index.html").all("meta") if a.get("http-equiv") == "refresh"]
+
+
+FACTS = {"command": "train.py --name '<b>'", "dataroot": "data", "phase": "train", "seed": 3}
+
+
+def test_the_pages_of_an_experiment_link_each_other(tmp_path):
+    checkpoints, folder = tmp_path / "c", tmp_path / "c" / GBK
+    opt = options(checkpoints, name=GBK, **FACTS)
+    show = Visualizer(opt, epoch_size=4)
+    train_a_little(show, (1,))
+    training = folder / "web" / "index.html"
+    assert Page(training).links == {"Losses": "../loss_log.txt"}
+    (folder / "opt.txt").write_text("")
+    for results in ("results", "other"):
+        with ResultPage(tmp_path / results / GBK / "test_latest", "t") as page:
+            index = page.files.folder / "index.html"
+            page_facts.introduce(page, index, opt)
+            page.save()
+        page_links.record(folder, index, f"{results}: test_latest")
+    assert Page(training).links.keys() == {"Losses", "Options", "results: test_latest", "other: test_latest"}
+    assert Page(index).links.keys() == {"Losses", "Options", "Training", "results: test_latest"}
+    index.unlink()
+    train_a_little(show, (2,))
+    assert Page(training).links.keys() == {"Losses", "Options", "results: test_latest"}
+
+
+def test_facts_are_folded_away_and_stay_text(tmp_path):
+    used = {"experiment": "b", "epoch": "latest", "averaged": True, "hashes": {"G": "0123abcd"},
+            "trained": {"experiment": "a", "epoch": 3, "done": 2, "total": 1002, "steps": 501}}
+    model = SimpleNamespace(weights_used=lambda: used, drawn_with=lambda: "<i>styles</i>")
+    page = HTML(tmp_path, "t")
+    page_facts.introduce(page, tmp_path / "index.html", options(tmp_path, **FACTS), model)
+    page.save()
+    read = Page(tmp_path / "index.html")
+    assert len(read.all("details")) == 1 and "open" not in read.all("details")[0] and not read.all("b") and not read.all("i")
+    for text in ("python train.py --name '<b>'", "b, latest, averages of --ema", "<i>styles</i>", "G 0123abcd", "data, train",
+                 "2 epochs and 2 pictures (1,002 pictures, 501 steps) as a", "torch 2"):
+        assert text in read.text, text
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"pages": {"../../../etc/passwd": "<b>", "javascript:alert(1)": "x"}}'])
+def test_a_list_of_pages_from_elsewhere_does_no_harm(tmp_path, text):
+    (tmp_path / "pages.json").write_text(text)
+    assert all(address.startswith("../") for _, address in page_links.links_of(tmp_path, tmp_path / "web" / "index.html"))
 
 
 def test_resume_appends_and_shows_earlier_epochs(tmp_path):

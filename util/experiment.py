@@ -3,6 +3,9 @@ from __future__ import annotations
 
 import platform
 import subprocess
+import sys
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 
@@ -11,15 +14,15 @@ def experiment_folder(opt) -> Path:
     return Path(opt.checkpoints_dir) / opt.name
 
 
+@cache
 def versions() -> dict:
-    """The versions at work: Python, torch, NumPy, and the project's commit where git knows it."""
-    import numpy
-    import torch
+    """The versions at work: Python, torch, NumPy, and the project's commit where git knows it. Imports none of them."""
+    packages = {name: getattr(sys.modules.get(name), "__version__", None) or metadata.version(name)
+                for name in ("torch", "numpy")}
     root = Path(__file__).resolve().parents[1]
     try:
         commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=root,
                                 capture_output=True, text=True, timeout=10).stdout.strip() or None
     except (OSError, subprocess.TimeoutExpired):
         commit = None
-    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__,
-            "commit": commit}
+    return {"python": platform.python_version(), **{name: str(version) for name, version in packages.items()}, "commit": commit}

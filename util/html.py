@@ -52,6 +52,12 @@ th{font-weight:600;color:var(--soft)}
 .number{text-align:right}
 details{margin:.75rem 0}
 summary{cursor:pointer;color:var(--link)}
+.facts{font-size:.85rem}
+.facts summary{color:var(--soft)}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.25rem;margin:.6rem 0}
+dt{color:var(--soft)}
+dd{margin:0;min-width:0}
+.links{display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;margin:.5rem 0;font-size:.9rem}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(10rem,1fr));gap:.75rem;margin:1.25rem 0}
 .figures div{padding:.8rem 1rem;background:var(--card);border:1px solid var(--line);border-radius:10px}
 .figures b{display:block;font-size:1.5rem;line-height:1.2;font-weight:650;font-variant-numeric:tabular-nums}
@@ -62,11 +68,12 @@ summary{cursor:pointer;color:var(--link)}
 .pics figure{max-width:none!important}figcaption{font-size:.78rem;line-height:1.3}
 .figures{grid-template-columns:1fr 1fr}th,td{padding-right:.75rem}}
 """
+_IN_SHORT = ("weights", "trained", "drawn with", "date")  # facts that are seen before the rest is unfolded
 _MANY_ROWS = 200  # from here on the browser is told to lay out only what is in view
 
 
 class HTML:
-    """`web_dir`/index.html, growing by the calls below and written by `save()`.
+    """`web_dir`/index.html (or another name), growing by the calls below and written by `save()`.
 
     Each part is turned into text as it comes, so that a page of 30,000 rows costs 30,000 times one row.
     """
@@ -98,6 +105,17 @@ class HTML:
     def add_note(self, text):
         """A line in a coloured box, for what must not be missed."""
         self._add(tags.div(str(text), cls="note", role="note"))
+
+    def add_facts(self, rows):
+        """What the page says about itself (see `util.page_facts`), folded away: [(name, text), ...]."""
+        self._add(facts_block(rows))
+
+    def add_links(self, entries, what):
+        """A line of links to other pages: [(text, address relative to this page, or None for this page itself), ...].
+
+        what: what they are, for those who cannot see them.
+        """
+        self._parts.append(links_line(entries, what))
 
     def add_images(self, ims, txts, links, width=512, sizes=None, heading=None, remark=None):
         """A row of pictures, side by side, each linked to a file.
@@ -156,8 +174,8 @@ class HTML:
         size = _size(picture_size(os.path.join(self.web_dir, src)))
         self._add(tags.figure(tags.img(src=quote(src), alt=str(alt), **size), cls="plot"))
 
-    def save(self):
-        """Write index.html: readers see the last page or this one. Raises UserError."""
+    def save(self, name="index.html"):
+        """Write the page under this name: readers see the last one or this one. Raises UserError."""
         page = dominate.document(title=self.title)
         page["lang"] = "en"
         with page.head:
@@ -171,10 +189,27 @@ class HTML:
         if self._rows >= _MANY_ROWS:
             body["class"] = "many"
         page.body.add(body)
-        write_text(os.path.join(self.web_dir, "index.html"), page.render(pretty=False))
+        write_text(os.path.join(self.web_dir, name), page.render(pretty=False))
 
     def _add(self, tag):
         self._parts.append(tag.render(pretty=False))
+
+
+def facts_block(rows) -> tags.details:
+    """Facts as a part of a page: those in _IN_SHORT in a line, and all of them folded away."""
+    table = tags.dl()
+    for name, text in rows:
+        table.add(tags.dt(str(name)), tags.dd(str(text)))
+    short = " · ".join(str(text) for name, text in rows if name in _IN_SHORT)
+    return tags.details(tags.summary(short or "About this page"), table, cls="facts")
+
+
+def links_line(entries, what) -> str:
+    """What `add_links` adds to a page."""
+    line = tags.nav(cls="links", aria_label=str(what))
+    for text, href in entries:
+        line.add(tags.a(str(text), href=href) if href else tags.span(str(text), aria_current="page"))
+    return line.render(pretty=False)
 
 
 def picture_size(path):

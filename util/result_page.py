@@ -1,4 +1,4 @@
-"""The page of a test run: what was drawn, picture by picture, beside what it was drawn from."""
+"""The pages of a test run: each picture beside what it was drawn from, in their own order and in that of each figure."""
 from __future__ import annotations
 
 from collections import deque
@@ -15,6 +15,9 @@ _FIGURES = (("region_color_error", "colour error of regions, of 255 (0 is exact)
             ("miou_large", "mean IoU of large classes"), ("pixel_accuracy", "pixels that are right (1 is all)"),
             ("pictures", "pictures compared with the truth"))
 _COLUMNS = {"region_color_error": "colour error", "iou": "IoU", "share": "share of pixels"}  # of a class
+_SORTED_BY = {"ssim": ("SSIM", True), "region_color_error": ("colour error", False), "psnr": ("PSNR", True),
+              "miou": ("mIoU", True), "pixel_accuracy": ("pixels right", True)}  # of a picture: title, whether more is better
+_MOST_SORTED = 200  # rows of a page in the order of a figure
 _REMARKS = (("ssim", "SSIM {}"), ("region_color_error", "colour error {}"), ("psnr", "PSNR {} dB"), ("miou", "mIoU {}"),
             ("pixel_accuracy", "pixels right {}"))  # of a picture
 
@@ -37,17 +40,20 @@ class ResultPage:
         self._rows: list[tuple] = []
         self._notes: list[str] = []
         self._metrics: dict | None = None
+        self._facts: list[tuple[str, str]] = []
+        self._links: tuple[list, str] | None = None
         self._stem = UniqueStems()
         self._pool = ThreadPoolExecutor(_WRITERS)
         self._pending: deque = deque()
 
-    def add_row(self, name, visuals, remark=None):
+    def add_row(self, name, visuals, remark=None, figures=None):
         """Show one picture's visuals and write them as `images/<stem>_<label>.jpg`.
 
         Args:
             name: the picture's name; with folders ('a/b.png') where the data has them. See `util.util.safe_stem`.
             visuals: {label: (H, W, 3) uint8}, in the order of the columns. The arrays must not be changed afterwards.
-            remark: small text beside the name.
+            remark: small text beside the name; by default the figures.
+            figures: {figure: value or None} of the picture, such as its SSIM, for pages in their order.
 
         Returns:
             The stem, unique on this page.
@@ -60,7 +66,8 @@ class ResultPage:
             file_name = f"{stem}_{safe_stem(label)}.jpg"
             pictures.append((file_name, str(label).replace("_", " "), (image.shape[1], image.shape[0])))
             self._pending.append(self._pool.submit(self._write, image, f"images/{file_name}"))
-        self._rows.append((str(name), pictures, remark))
+        figures = figures or {}
+        self._rows.append((str(name), pictures, remark or remark_of(figures), figures))
         self._collect(_MOST_PENDING)
         return stem
 
@@ -87,6 +94,14 @@ class ResultPage:
         if text not in self._notes:
             self._notes.append(text)
 
+    def add_facts(self, rows):
+        """Say what made the page (see `util.page_facts`)."""
+        self._facts = list(rows)
+
+    def add_links(self, entries, what):
+        """Link other pages, see `HTML.add_links`."""
+        self._links = list(entries), what
+
     def set_legend(self, entries):
         """Replace the legend, where only the end of the run knows which classes occurred."""
         self._legend = entries
@@ -96,26 +111,53 @@ class ResultPage:
         self._metrics = summary
 
     def save(self):
-        """Wait for the pictures and write index.html and the list of the page's files.
+        """Wait for the pictures, write index.html, pages in the order of each figure, and the list of the page's files.
 
         Raises UserError naming a file that cannot be written.
         """
         self._collect(0)
-        page = HTML(self._html.web_dir, self._html.title)
+        orders = self._orders()
+        self._write_page("index.html", self._rows, orders)
+        for name, (what, rows) in orders.items():
+            self._write_page(name, rows, orders, what)
+        self.files.finish(f"images/{file}" for _, pictures, _, _ in self._rows for file, _, _ in pictures)
+
+    def _orders(self):
+        """{file name: (what it has first, its rows)} of the pages in the order of a figure that several pictures have."""
+        found = {}
+        for key, (title, more_is_better) in _SORTED_BY.items():
+            rows = sorted((row for row in self._rows if row[-1].get(key) is not None), key=lambda row: row[-1][key])
+            if len(rows) > 1:
+                worst, best = (rows, rows[::-1]) if more_is_better else (rows[::-1], rows)
+                found[f"worst_{key}.html"] = f"worst {title} first", worst
+                found[f"best_{key}.html"] = f"best {title} first", best
+        return found
+
+    def _write_page(self, name, rows, orders, what=""):
+        """Write one of the pages. what: the order of its rows; '' for that of the data."""
+        page = HTML(self._html.web_dir, self._html.title + f", {what}" * bool(what))
+        if self._links:
+            page.add_links(*self._links)
+        if self._facts:
+            page.add_facts(self._facts)
         for text in self._notes:
             page.add_note(text)
         if self._metrics and self._metrics.get("pictures"):
             _add_metrics(page, self._metrics)
         if self._legend:
             page.add_legend(self._legend)
-        for name, pictures, remark in self._rows:
+        if orders:
+            entries = [("in the order of the data", "index.html"), *((text, file) for file, (text, _) in orders.items())]
+            page.add_links([(text, None if file == name else file) for text, file in entries], "Order of the pictures")
+        if what and len(rows) > _MOST_SORTED:
+            page.add_paragraph(f"The first {_MOST_SORTED} of {len(rows):,} pictures, {what}.")
+        for heading, pictures, remark, _ in rows[:_MOST_SORTED] if what else rows:
             files, texts, sizes = zip(*pictures) if pictures else ((), (), ())
-            page.add_images(files, texts, files, self._width, sizes=sizes, heading=name, remark=remark)
-        if not self._rows:
+            page.add_images(files, texts, files, self._width, sizes=sizes, heading=heading, remark=remark)
+        if not rows:
             page.add_paragraph("No pictures.")
-        with self.files.writing("index.html"):
-            page.save()
-        self.files.finish(f"images/{file}" for _, pictures, _ in self._rows for file, _, _ in pictures)
+        with self.files.writing(name):
+            page.save(name)
 
     def close(self):
         """Wait for the pictures and end the threads. Raises UserError as `save` does."""

@@ -16,7 +16,8 @@ from util.files import UNFINISHED, write_text
 
 LIST = "page_files.json"
 _JOURNAL = ".written-{}.jsonl"  # by process; a line is [name, size], the size null until the file is there
-_SHARED_NAMES = ("index.html", "metrics.json")  # what an earlier run's is easily taken for this one's, beside pictures
+# what of an earlier run is easily taken for this one's, beside pictures
+_SHARED_NAMES = ("index.html", "worst_*.html", "best_*.html", "metrics.json")
 
 
 class RunFiles:
@@ -61,7 +62,7 @@ class RunFiles:
 
     def strangers(self) -> str:
         """A line that names what else lies here and could be taken for this run's, or ''."""
-        found = [name for name in _SHARED_NAMES if (self.folder / name).is_file()]
+        found = [path.name for pattern in _SHARED_NAMES for path in sorted(self.folder.glob(pattern))]
         found += sorted(f"images/{path.name}" for path in self.folder.glob("images/*") if not path.name.startswith("."))
         found = [name for name in found if name not in self._names]
         return f"{self.folder}: left as they are, since no run recorded them as its own: {first_few(found)}" if found else ""

@@ -7,7 +7,7 @@ import time
 
 from tqdm import tqdm
 
-from util import loss_log
+from util import loss_log, page_facts, page_links
 from util.files import make_folder
 from util.html import HTML
 from util.result_page import ResultPage
@@ -21,8 +21,9 @@ _PLOT_SHARE = 20  # curves are drawn anew only when twenty times their own cost 
 class Visualizer:
     """Shows a training under checkpoints/<name>/, or writes the pictures of a test.
 
-    Of `opt` it reads isTrain, name, checkpoints_dir, no_html, display_winsize, tf_log, wandb, niter, niter_decay
-    and aspect_ratio; all but name and checkpoints_dir may be missing. In a distributed run only the first process has one.
+    Of `opt` it reads isTrain, name, checkpoints_dir, no_html, display_winsize, tf_log, wandb, niter, niter_decay,
+    aspect_ratio and what `page_facts.of_options` takes; all but name and checkpoints_dir may be missing. In a distributed run
+    only the first process has one.
     """
 
     def __init__(self, opt, epoch_size=None):
@@ -44,7 +45,10 @@ class Visualizer:
         self._labels: list[str] = []
         self._validations: list[dict] = []
         self._best_epoch, self._validations_plotted = None, 0
-        folder = os.path.join(opt.checkpoints_dir, opt.name)
+        self._folder = folder = os.path.join(opt.checkpoints_dir, opt.name)
+        started = page_facts.now()
+        known = self._html and hasattr(opt, "command")
+        self._facts = (lambda: page_facts.of_options(opt, more=[("started", started)])) if known else None
         self.web_dir, self.log_name = os.path.join(folder, "web"), os.path.join(folder, "loss_log.txt")
         self._trackers = []
         if self._train:
@@ -116,7 +120,7 @@ class Visualizer:
         if self._train:
             self._log.add(f"note: {text}")
 
-    def save_images(self, webpage, visuals, image_path, remark=None):
+    def save_images(self, webpage, visuals, image_path, remark=None, figures=None):
         """Write a test picture's visuals as images/<stem>_<label>.jpg and add them to the page as a row.
 
         Args:
@@ -124,13 +128,14 @@ class Visualizer:
             visuals: {label: (H, W, 3) uint8}; --aspect_ratio is applied here.
             image_path: the picture's path, of which the base name counts; or, with a ResultPage, its name relative to
                 its folder, subfolders included. A list of one, as a loader gives it, will do.
+            remark, figures: see `ResultPage.add_row`.
         """
         name = image_path[0] if isinstance(image_path, (list, tuple)) else image_path
         if os.path.isabs(name):
             name = os.path.basename(name)
         visuals = {label: stretch(image, self._aspect) for label, image in visuals.items()}
         if isinstance(webpage, ResultPage):
-            webpage.add_row(name, visuals, remark)
+            webpage.add_row(name, visuals, remark, figures)
             return
         stem = safe_stem(os.path.basename(name))
         files = [f"{stem}_{safe_stem(label)}.jpg" for label in visuals]
@@ -165,6 +170,9 @@ class Visualizer:
         of = f" of {self._epochs}" if self._epochs else ""
         page.add_paragraph(f"Epoch {self._epoch}{of}. " + ("This page refreshes itself every "
                            f"{refresh} seconds." if refresh else "Training has stopped."))
+        page.add_links(page_links.links_of(self._folder, os.path.join(self.web_dir, "index.html")), page_links.OTHERS)
+        if self._facts:
+            page.add_facts(self._facts())
         for text in self._notes:
             page.add_note(text)
         if self._plotted:

@@ -10,6 +10,8 @@ from PIL import Image
 from data.data_loader import collate
 from models.styles.book import ClassStyles, StyleBook
 from models.styles.clusters import FeatureTable
+from util import page_facts, page_links
+from util.experiment import experiment_folder
 from util.html import HTML
 from util.lazy import LazyModule
 from util.progress import Progress
@@ -65,7 +67,7 @@ class _Sheet:
 
     def __init__(self, model, dataset, files):
         self.model, self.dataset, self.files = model, dataset, files
-        self.page = HTML(files.folder, "Styles")
+        self.page = HTML(files.folder, f"Styles of {model.opt.name}")
         self.batches: dict[int, dict] = {}
 
     def head(self, picture: int, name: str, book: StyleBook) -> None:
@@ -74,8 +76,8 @@ class _Sheet:
         self.page.add_paragraph(f"{count} styles of {len(book.classes)} classes, each drawn on the same face, with the share "
                                 "of the encoded regions that are nearest to it. To draw with one: test.py --style CLASS=NUMBER,"
                                 f" such as --style {self._example(book)}; the flag may be given several times.")
-        batch = self._batch(picture)
-        opt = self.model.opt
+        batch, opt = self._batch(picture), self.model.opt
+        page_facts.introduce(self.page, self.files.folder / "index.html", opt, self.model)
         own = next(self.model.drawing.restyle(batch, [(-1, np.zeros(opt.feat_num))]))
         shown = {"label map": tensor2label(batch["label"][0], opt.label_channels, colors=opt.spec.class_colors or None),
                  "in its own style": tensor2im(own), "photo": tensor2im(batch["image"][0])}
@@ -111,6 +113,7 @@ class _Sheet:
         with self.files.writing("index.html"):
             self.page.save()
         self.files.finish()
+        page_links.refresh(experiment_folder(self.model.opt))
 
     def _add(self, stem, shown, heading, remark=None, width=192, first=0):
         files = [f"{safe_stem(stem)}_{first + i:03d}.jpg" for i in range(len(shown))]
