@@ -1,4 +1,4 @@
-"""Which of the two face numberings label maps follow, told by where their parts lie."""
+"""Recognising which of the two face numberings label maps follow, by the positions and sizes of the parts."""
 from __future__ import annotations
 
 from collections import Counter
@@ -12,7 +12,7 @@ from data.dataset_spec import FILE_NAME, SCHEMES, DatasetSpec, face_spec
 from data.image_files import list_images, read_label
 from util.errors import UserError
 
-# what holds for most upright faces; what both numberings call alike (skin, eyes) tells nothing by itself
+# relations of parts that hold in most upright faces
 _ABOVE = (("background", "skin"), ("l_brow", "l_eye"), ("r_brow", "r_eye"), ("l_eye", "nose"), ("r_eye", "nose"),
           ("nose", "u_lip"), ("nose", "mouth"), ("u_lip", "mouth"), ("mouth", "l_lip"), ("u_lip", "l_lip"), ("l_lip", "neck"),
           ("nose", "neck"), ("l_ear", "neck"), ("r_ear", "neck"), ("hair", "neck"), ("hair", "nose"), ("neck", "cloth"),
@@ -24,18 +24,18 @@ _LARGER = (*(("skin", part) for part in ("nose", "l_eye", "r_eye", "l_brow", "r_
 _FURTHER_OUT = (("l_ear", "l_eye"), ("r_ear", "r_eye"), ("l_ear", "l_brow"), ("r_ear", "r_brow"), ("l_eye", "nose"),
                 ("r_eye", "nose"), ("l_brow", "nose"), ("r_brow", "nose"))
 _SAME_SIDE = (("brow", "eye"), ("ear", "eye"), ("ear", "brow"))
-_COMMON = {"skin", "nose", "l_eye", "r_eye", "l_brow", "r_brow", "u_lip", "l_lip", "hair", "neck"}  # shown by half of all faces
+_COMMON = {"skin", "nose", "l_eye", "r_eye", "l_brow", "r_brow", "u_lip", "l_lip", "hair", "neck"}  # in half of all maps
 _LEAST_RELATIONS, _LEAST_MAPS, _LEAST_PIXELS = 15, 8, 3
-_OFTEN = 5  # maps that a relation must show in, to say anything
-_EXCEPTIONS = 0.3  # of the maps, to each relation: heads are tilted, bald, seen from the side
-_MAPS, _SIDE = 24, 256  # how many maps are looked at, and about how many of their pixels each way
+_OFTEN = 5  # maps in which both parts of a relation must occur for it to count
+_EXCEPTIONS = 0.3  # share of the maps that may violate a relation: heads are tilted, bald, seen from the side
+_MAPS, _SIDE = 24, 256  # number of maps that are sampled, and about how many of their pixels each way
 
 
 def numbering_of(maps) -> str:
-    """Which of SCHEMES the label maps of faces follow; '' where they do not tell. maps: (H, W) integer arrays.
+    """Which of SCHEMES the label maps of faces follow, or '' if that is not clear. maps: (H, W) integer arrays.
 
-    At least eight maps must tell at least fifteen relations of parts, each of which holds in most of them, and for one
-    numbering only. Parts that few faces have (glasses, hats, earrings) are called as the others say.
+    There must be at least eight maps and fifteen relations that can be tested, all of which hold in most maps under one of the
+    numberings only. The ids of parts that few faces have (glasses, hats, earrings) follow from the numbering.
     """
     maps = list(maps)
     fitting = [scheme for scheme, names in SCHEMES.items() if _fit(maps, names)]
@@ -43,23 +43,23 @@ def numbering_of(maps) -> str:
 
 
 def numbering_in(dataroot) -> str:
-    """The same of the label maps of all phases of a data root, of which some are looked at; '' where one holds no ids."""
+    """`numbering_of` a sample of the label maps of all phases of a data root; '' if one of them cannot be read."""
     try:
         paths = [path for folder in sorted(Path(dataroot).glob("*_label")) for path in list_images(folder).values()]
         return numbering_of(read_label(path) for path in spread(paths, _MAPS))
     except UserError:
-        return ""  # whoever reads the data says so
+        return ""  # reported where the data are read
 
 
 def named(spec: DatasetSpec, scheme: str) -> DatasetSpec:
-    """The spec of a data root whose label maps nobody names, with the names, flip pairs and so on of a face numbering."""
+    """A spec without class names, completed by the names, flip pairs and so on of a face numbering."""
     known = face_spec(scheme)
     return replace(known, colors=spec.colors, flip_pairs=spec.flip_pairs or known.flip_pairs, defaults=spec.defaults,
                    dontcare=spec.dontcare)
 
 
 def with_names(spec: DatasetSpec, dataroot) -> DatasetSpec:
-    """The same by the numbering that the label maps show, which a line says; as it is where they show none."""
+    """`named` by the numbering that the label maps follow, with a line printed; unchanged if that is not clear."""
     scheme = numbering_in(dataroot)
     if not scheme:
         return spec
@@ -69,22 +69,22 @@ def with_names(spec: DatasetSpec, dataroot) -> DatasetSpec:
 
 
 def _fit(maps, names) -> bool:
-    """Whether the parts of faces lie as they should if ids are called so."""
+    """Whether the relations hold if the ids have these names."""
     if len(maps) < _LEAST_MAPS or any(ids.min() < 0 or ids.max() >= len(names) for ids in maps):
         return False
-    shown, answers = Counter(), {}
+    shown, outcomes = Counter(), {}
     for ids in maps:
         places = _places(ids, names)
         shown.update(places.keys())
         for relation, holds in _relations(places).items():
-            answers.setdefault(relation, []).append(holds)
-    told = [held for held in answers.values() if len(held) >= _OFTEN]
-    return all(shown[part] >= len(maps) / 2 for part in _COMMON) and len(told) >= _LEAST_RELATIONS and \
-        all(held.count(False) <= _EXCEPTIONS * len(held) for held in told)
+            outcomes.setdefault(relation, []).append(holds)
+    tested = [held for held in outcomes.values() if len(held) >= _OFTEN]
+    return all(shown[part] >= len(maps) / 2 for part in _COMMON) and len(tested) >= _LEAST_RELATIONS and \
+        all(held.count(False) <= _EXCEPTIONS * len(held) for held in tested)
 
 
 def _places(ids: np.ndarray, names) -> dict[str, tuple[float, float, float]]:
-    """{part: (pixels, mean row, mean column)} of the parts that a map shows."""
+    """{part: (pixels, mean row, mean column)} of the parts in a map."""
     step = max(1, min(ids.shape) // _SIDE)
     ids = ids[::step, ::step].astype(np.int64)
     rows, columns = np.indices(ids.shape)
@@ -94,7 +94,7 @@ def _places(ids: np.ndarray, names) -> dict[str, tuple[float, float, float]]:
 
 
 def _relations(places: dict) -> dict[tuple, bool]:
-    """The relations above whose parts are there, and whether they hold."""
+    """{relation: whether it holds} of the relations above whose parts are in the map."""
     area, row, column = ({part: place[i] for part, place in places.items()} for i in range(3))
     out = {part: abs(x - column["skin"]) for part, x in column.items()} if "skin" in places else {}
     found = {("above", a, b): bool(row[a] < row[b]) for a, b in _ABOVE if {a, b} <= row.keys()}

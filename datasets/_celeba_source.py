@@ -1,4 +1,4 @@
-"""Where people keep CelebA: the published folders, a mirror's, or the zip as it came, read without unpacking."""
+"""Finding CelebA's files, in the published layout or that of mirrors; the zip archive is read without unpacking."""
 from __future__ import annotations
 
 import functools
@@ -18,27 +18,27 @@ _PLACES = ("", "celeba", "Anno", "Eval", "Img", "CelebA", "CelebA/Anno", "CelebA
 
 @dataclass(frozen=True)
 class Photos:
-    """The aligned photos: a folder, or a zip whose members end in the file names."""
+    """The aligned photos, in a folder or a zip archive; of members, the part after the last '/' is the file name."""
 
     place: Path
 
     def names(self) -> set[str]:
-        """The file names there are. Raises UserError for a zip that is broken or cut short."""
+        """The names of all files. Raises UserError for a broken zip archive."""
         return set(_members(self.place)) if self.place.is_file() else {path.name for path in self.place.iterdir()}
 
     def open(self, name: str):
-        """(a path or a stream, what messages call it) of a photo. Raises UserError for a broken zip member."""
+        """(path or stream, name in messages) of a photo. Raises UserError for a broken zip member."""
         if self.place.is_dir():
             return self.place / name, None
         shown = f"{self.place}:{name}"
         try:
-            # only bytes in memory: no name from inside the archive ever becomes a path on this machine
+            # read into memory: names in the archive, which may point anywhere, never become paths
             return io.BytesIO(_archive(self.place).read(_members(self.place)[name])), shown
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
             raise UserError(f"{shown}: cannot be read ({error}); fetch the archive again") from None
 
 
-@functools.lru_cache(maxsize=1)  # one process opens the archive once; its list of 200,000 members takes a second
+@functools.lru_cache(maxsize=1)  # reading the list of 200,000 members takes a second
 def _archive(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
@@ -48,13 +48,13 @@ def _archive(path: Path) -> zipfile.ZipFile:
 
 @functools.lru_cache(maxsize=1)
 def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
-    """{file name: member}. A member larger than any aligned photo is no photo and is left out."""
+    """{file name: member}, without members that are too large for an aligned photo."""
     return {info.filename.rsplit("/", 1)[-1]: info for info in _archive(path).infolist()
             if not info.is_dir() and info.file_size < 1 << 24}
 
 
 def find_photos(src: Path) -> Photos:
-    """The folder or zip of aligned photos below --src. Raises UserError saying what was looked for."""
+    """Find the folder or zip archive of aligned photos below --src. Raises UserError if there is none."""
     for place in _PLACES:
         for folder in (src / place / PHOTOS / PHOTOS, src / place / PHOTOS):
             if folder.is_dir() and any(folder.glob("*.jpg")):
@@ -66,7 +66,7 @@ def find_photos(src: Path) -> Photos:
 
 
 def find_table(src: Path, which: str) -> Path | None:
-    """The text or comma-separated table 'split', 'attributes', 'landmarks' or 'identities'; None where it is not."""
+    """Find the table 'split', 'attributes', 'landmarks' or 'identities', as text or CSV; None if it is missing."""
     for place in _PLACES:
         for ending in (".txt", ".csv"):
             path = src / place / (TABLES[which] + ending)
@@ -76,7 +76,7 @@ def find_table(src: Path, which: str) -> Path | None:
 
 
 def download(src: Path) -> None:
-    """Fetch CelebA with torchvision into src/celeba. Raises UserError saying what to fetch by hand where it fails."""
+    """Download CelebA with torchvision into src/celeba. Raises UserError that says what to download by hand if that fails."""
     by_hand = (f"fetch {PHOTOS}.zip, {', '.join(f'{name}.txt' for name in TABLES.values())} from the data set's own "
                f"page and put them into {src}")
     try:
@@ -86,6 +86,6 @@ def download(src: Path) -> None:
     try:
         src.mkdir(parents=True, exist_ok=True)
         CelebA(str(src), split="all", target_type=[], download=True)
-    except Exception as error:  # a server's refusal comes as any of a dozen classes; all mean the same to the user
+    except Exception as error:  # a failed download raises any of a dozen classes, all alike for the user
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise UserError(f"--download: did not work ({reason}); {by_hand}") from error

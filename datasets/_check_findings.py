@@ -1,4 +1,4 @@
-"""What a check finds: a fault in a file, and the facts of one picture."""
+"""The findings of a check: problems, and statistics of one scene."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ ERROR, WARNING, NOTE = "error", "warning", "note"
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault. severity: 'error' (training stops or learns rubbish), 'warning' (look at it) or 'note' (it is no fault).
+    """A finding. severity: 'error' (training fails or learns wrong things), 'warning' (to be looked at) or 'note' (no fault).
 
-    kind: what faults of the same sort share, for grouping. message: one line 'file: what was found; what to do'.
+    kind: the heading under which it is grouped. message: one line 'file: what was found; what to do'.
     """
 
     severity: str
@@ -37,13 +37,13 @@ class Scene:
 
 @dataclass
 class Facts:
-    """What `examine` saw in a scene.
+    """What `examine` found in a scene.
 
     counts: pixels by class id, (largest id + 1,) int64; None without a readable label map.
-    sides: for each flip pair, -1 or +1 for the left one lying left or right of its partner, 0 where one is missing.
-    blends: {role: Blend} of maps whose ids were scaled with interpolation.
-    scaled: {role: (its size, the label map's)} of what shows the same view at another size.
-    photo_mode: the photo file's mode; digest: of the photo file's bytes. Both '' without one.
+    sides: for each flip pair, -1 or +1 if the left one lies left or right of its partner, 0 if one is missing.
+    blends: {role: Blend} of maps that were resized with interpolation.
+    scaled: {role: (its size, the label map's)} of files with the same aspect ratio but another size.
+    photo_mode: Pillow's mode of the photo; digest: a hash of the photo file's bytes. Both '' without a photo.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -55,5 +55,5 @@ class Facts:
     digest: str = ""
 
     def add(self, severity: str, kind: str, message) -> None:
-        """Note a problem."""
+        """Add a problem."""
         self.problems.append(Problem(severity, kind, str(message)))

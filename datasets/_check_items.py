@@ -1,4 +1,4 @@
-"""What `check` does for data sets other than label maps and photos: what training does, without a model."""
+"""Checking data sets of other modes: every item is read as for training, without a model."""
 from __future__ import annotations
 
 import contextlib
@@ -11,7 +11,7 @@ from util.errors import UserError, first_few
 
 
 def faults_of_items(mode: str, dataroot: str, phase: str) -> tuple[int, list[str]]:
-    """(how many items there are, a line for each that cannot be used). Raises UserError for faults of the data root itself."""
+    """(number of items, a message for each that cannot be read). Raises UserError for faults of the data root itself."""
     models = [name for name in sorted(MODELS) if model_class(name).dataset_mode == mode]
     if not models:
         raise UserError(f"--dataset_mode {mode}: no model has it as its own; there are "

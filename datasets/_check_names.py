@@ -1,4 +1,4 @@
-"""Which pictures a data root holds and which belong together: the part of a check that opens no file."""
+"""Which files a data root has and how they pair up: the part of a check that opens no picture."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -17,7 +17,7 @@ _LEFT_RIGHT = (("l_", "r_"), ("left_", "right_"), ("left ", "right "), ("left-",
 
 
 def phases_of(root: Path) -> list[str]:
-    """The phases a data root has folders of ('train' for train_label), train first. Raises UserError for none."""
+    """The phases of a data root's folders ('train' for train_label), train first. Raises UserError if there are none."""
     if not root.is_dir():
         raise UserError(f"{root}: there is no such folder")
     found = {path.name.rpartition("_")[0] for path in root.iterdir()
@@ -28,7 +28,7 @@ def phases_of(root: Path) -> list[str]:
 
 
 def pair_files(root: Path, phase: str) -> tuple[list[Scene], list[Problem]]:
-    """The scenes of a phase, and what is missing or misnamed in its folders."""
+    """The scenes of a phase, and problems of missing or misnamed files."""
     problems: list[Problem] = []
     files = {}
     for role in ROLES:
@@ -46,18 +46,18 @@ def pair_files(root: Path, phase: str) -> tuple[list[Scene], list[Problem]]:
     scenes = {key: {main: path} for key, path in files[main].items()}
     for role in _PARTNERS[main]:
         pairs = pair(files[main], files.get(role, ()))
-        if files.get(role) and files[main]:  # of an empty folder there is a line already
+        if files.get(role) and files[main]:  # an empty folder has been reported already
             problems += _unpaired(files, pairs, (main, role), root, phase)
         for key, name in pairs.items():
             path = files[role].pop(name)
-            if role != "feat":  # which nothing here opens
+            if role != "feat":  # feature maps are not examined
                 scenes[key][role] = path
     alone = [Scene(phase, name, {photo: path}) for name, path in files.get(photo, {}).items()]
     return [Scene(phase, key, found) for key, found in scenes.items()] + alone, problems
 
 
 def _listed(folder: Path, problems: list[Problem]) -> dict[str, Path]:
-    """The pictures of a folder by key; what is wrong with their names goes to `problems`."""
+    """The pictures of a folder by key; problems of their names are appended to `problems`."""
     others = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in _NOT_READ)
     if others:
         problems.append(Problem(WARNING, "not read", f"{folder}: holds files of a kind that is not read: "
@@ -73,7 +73,7 @@ def _listed(folder: Path, problems: list[Problem]) -> dict[str, Path]:
 
 
 def _unpaired(files, pairs, roles: tuple[str, str], root: Path, phase: str) -> list[Problem]:
-    """Files of the main role without a partner in the other and the other way round, a line each."""
+    """A problem for each file of the main role without a partner in the other role, and the reverse."""
     main, role = roles
     ours = {key: path for key, path in files[main].items() if key not in pairs}
     taken = set(pairs.values())

@@ -1,4 +1,4 @@
-"""What the ids of a data root mean: recognised, compared with its dataset.json, and written into it."""
+"""Recognising which numbering a data root's label maps follow, comparing it with dataset.json, and writing it there."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -11,13 +11,13 @@ from datasets._check_findings import NOTE, WARNING, Problem
 from util.errors import UserError, first_few
 from util.files import read_json, write_json
 
-_HEADERS, _STEP = 500, 32  # how many label maps' sizes are looked at; a side that all networks here can halve
+_HEADERS, _STEP = 500, 32  # number of label maps whose size is read; loadSize is a multiple of this, as networks halve sides
 
 
 def recognise(root: Path, spec: DatasetSpec, label_nc: int | None) -> tuple[DatasetSpec, list[Problem]]:
-    """The spec, with names where the maps show a face numbering that nobody names, and a line on that or on a wrong name.
+    """The spec, with class names if it has none and the maps follow a face numbering, and a problem if its scheme looks wrong.
 
-    label_nc: what is known of the number of classes, or None.
+    label_nc: the number of classes, or None if it is not known.
     """
     if label_nc not in (None, FACE_CLASSES):
         return spec, []
@@ -35,9 +35,9 @@ def recognise(root: Path, spec: DatasetSpec, label_nc: int | None) -> tuple[Data
 
 
 def write_names(root: Path, asked: str | None, label_nc: int | None, dontcare: bool = False) -> None:
-    """Write into dataset.json what the ids mean, as far as flags and a look at some files tell; what it says already stays.
+    """Add to dataset.json what flags and a sample of the files tell about the classes; existing entries are kept.
 
-    asked: --scheme. label_nc: --label_nc. dontcare: --contain_dontcare_label. Raises UserError where the file says otherwise.
+    asked: --scheme. label_nc: --label_nc. dontcare: --contain_dontcare_label. Raises UserError if the file contradicts them.
     """
     path = root / FILE_NAME
     raw = read_json(path) if path.is_file() else {}
@@ -62,7 +62,7 @@ def write_names(root: Path, asked: str | None, label_nc: int | None, dontcare: b
 
 
 def write_count(root: Path, ids: set[int]) -> None:
-    """Write label_nc into dataset.json where nothing else tells it. ids: those in the label maps."""
+    """Write label_nc into dataset.json, by the highest id in the label maps. ids: those in the label maps."""
     raw = read_json(root / FILE_NAME) if (root / FILE_NAME).is_file() else {}
     unlabelled = raw.get("dontcare", DONTCARE if DONTCARE - 1 not in ids else None)  # as COCO-Stuff has it
     highest = max(ids - {unlabelled}, default=0)
@@ -73,7 +73,7 @@ def write_count(root: Path, ids: set[int]) -> None:
 
 
 def _refuse_others(path: Path, spec: DatasetSpec, asked: str | None, label_nc: int | None) -> None:
-    """Raise UserError for flags that dataset.json contradicts, or one the other."""
+    """Raise UserError for flags that contradict dataset.json or each other."""
     for flag, value, known in (("--scheme", asked, spec.scheme or None), ("--label_nc", label_nc, spec.label_nc)):
         if None not in (value, known) and value != known:
             raise UserError(f"{flag} {value}: {path} says {known}; leave the flag out, or mend the file")
@@ -82,11 +82,11 @@ def _refuse_others(path: Path, spec: DatasetSpec, asked: str | None, label_nc: i
 
 
 def _common_side(root: Path) -> int | None:
-    """The side of square label maps that all have one size, down to a multiple of 32; None for others."""
+    """The side of the label maps, rounded down to a multiple of 32, if all are square and of one size; else None."""
     paths = [path for folder in sorted(root.glob("*_label")) for path in list_images(folder).values()]
     try:
         sizes = {image_size(path) for path in spread(paths, _HEADERS)}
     except UserError:
-        return None  # the check says so
+        return None  # the check reports it
     width, height = sizes.pop() if len(sizes) == 1 else (0, -1)
     return max(_STEP, width - width % _STEP) if width == height else None

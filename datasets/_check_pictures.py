@@ -1,4 +1,4 @@
-"""What is wrong inside the files of one picture: the part of a check that decodes them."""
+"""Examining the contents of one scene's files: the part of a check that decodes pictures."""
 from __future__ import annotations
 
 import hashlib
@@ -22,26 +22,26 @@ _EXTENSIONS = {"PNG": (".png",), "JPEG": _JPEG, "MPO": _JPEG, "BMP": (".bmp",), 
 
 
 def examine(scene: Scene, maps: LabelMaps | None, flip_pairs=(), names=()) -> Facts:
-    """Open, decode and compare the files of a scene. maps: None where nobody says how many classes there are."""
+    """Open, decode and compare the files of a scene. maps: None if the number of classes is not known."""
     facts = Facts()
-    label = _look_at_label(scene.files.get("label"), maps, facts)
+    label = _examine_label(scene.files.get("label"), maps, facts)
     sizes = {}
     for role in ("A", "img", "B"):
         if role in scene.files:
-            sizes[role] = _look_at_photo(scene.files[role], facts)
+            sizes[role] = _examine_photo(scene.files[role], facts)
     if label is not None:
-        # an id of billions would have its counts fill the memory; `label_fault` has told of it
+        # counting an id of billions would exhaust the memory; `label_fault` has reported it
         facts.counts = np.bincount(label[(label >= 0) & (label < 65536)])
         facts.sides = tuple(side(label, left, right) for left, right in flip_pairs)
         sizes["label"] = label.shape[::-1]
     if "inst" in scene.files:
-        sizes["inst"] = _look_at_instances(scene.files["inst"], label, names, facts)
+        sizes["inst"] = _examine_instances(scene.files["inst"], label, names, facts)
     _compare_sizes(scene, {role: size for role, size in sizes.items() if size}, facts)
     return facts
 
 
-def _look_at_label(path: Path | None, maps: LabelMaps | None, facts: Facts) -> np.ndarray | None:
-    """The ids of a label map, unlabelled pixels as a class; None where there is none that can be read."""
+def _examine_label(path: Path | None, maps: LabelMaps | None, facts: Facts) -> np.ndarray | None:
+    """The ids of a label map, with a class for unlabelled pixels; None if it is missing or cannot be read."""
     if path is None:
         return None
     try:
@@ -66,7 +66,7 @@ def _look_for_blend(role: str, ids: np.ndarray, facts: Facts) -> None:
 
 
 def label_fault(path, ids: np.ndarray, maps: LabelMaps | None) -> str:
-    """The line for a label map whose ids do not fit the classes, with a guess at why; '' where they fit or none are known."""
+    """The message about ids that are out of range, with a likely reason; '' if there are none or the range is not known."""
     wrong = maps.outside(ids) if maps else []
     if not wrong:
         return ""
@@ -91,7 +91,7 @@ def label_fault(path, ids: np.ndarray, maps: LabelMaps | None) -> str:
 
 
 def side(label: np.ndarray, left: int, right: int) -> int:
-    """-1 where the class `left` lies left of `right` in the picture, +1 where right of it, 0 where one is missing."""
+    """-1 if the class `left` lies left of `right` in the picture, +1 if right of it, 0 if one is missing."""
     columns = np.arange(label.shape[1])
     middles = []
     for i in (left, right):
@@ -102,11 +102,11 @@ def side(label: np.ndarray, left: int, right: int) -> int:
     return int(np.sign(middles[0] - middles[1]))
 
 
-def _look_at_photo(path: Path, facts: Facts):
-    """The size of a photo as it is seen; None where it cannot be read."""
+def _examine_photo(path: Path, facts: Facts):
+    """The size of a photo after its EXIF orientation; None if it cannot be read."""
     try:
         size = image_size(path)
-        # the smallest decoding still reads every byte, so that a file cut short is found at an eighth of the cost
+        # decoding at the smallest scale reads every byte, and so detects truncated files, at an eighth of the cost
         small = np.asarray(read_image(path, draft_size=(LEAST_SIDE, LEAST_SIDE)))
     except UserError as error:
         facts.add(ERROR, "unreadable photo", error)
@@ -126,15 +126,15 @@ def _look_at_photo(path: Path, facts: Facts):
 
 
 def _header_remarks(path: Path, facts: Facts) -> str:
-    """A file that is not what its name says. Returns its mode."""
+    """Report a file whose extension does not match its format. Returns its mode."""
     with open_image(path) as image:
         if path.suffix.lower() not in _EXTENSIONS.get(image.format, ()):
             facts.add(WARNING, "misnamed", f"{path}: is a {image.format} file by its content; rename it")
         return image.mode
 
 
-def _look_at_instances(path: Path, label, names, facts: Facts):
-    """The size of an instance map; None where it cannot be read."""
+def _examine_instances(path: Path, label, names, facts: Facts):
+    """The size of an instance map; None if it cannot be read."""
     try:
         ids = read_label(path)
     except UserError as error:
@@ -149,7 +149,7 @@ def _look_at_instances(path: Path, label, names, facts: Facts):
 
 
 def _find_mixed_instances(path: Path, ids, label, names, facts: Facts) -> None:
-    """An instance should lie on one class of the label map; of several, its features are a mixture."""
+    """Report instances that lie on several classes of the label map, as their features would be a mixture."""
     if np.array_equal(np.where(ids < 1000, ids, ids // 1000), label):
         return
     pairs, count = np.unique(ids * (label.max() + 1) + label, return_counts=True)
@@ -165,9 +165,9 @@ def _find_mixed_instances(path: Path, ids, label, names, facts: Facts) -> None:
 
 
 def _compare_sizes(scene: Scene, sizes: dict, facts: Facts) -> None:
-    """Other shapes than the label map's (or the input picture's) are errors; other sizes of that shape are noted.
+    """Report files whose aspect ratio differs from the label map's (or the input picture's), and note other sizes.
 
-    A turn by EXIF that the two do not share shows in their shapes, unless those stay the same.
+    A difference in EXIF orientation shows as a difference in aspect ratio, unless the pictures are square or upside down.
     """
     main = "label" if "label" in sizes else "A"
     if main not in sizes:
@@ -185,7 +185,7 @@ def _compare_sizes(scene: Scene, sizes: dict, facts: Facts) -> None:
             continue
         if (w, h) != (width, height):
             facts.scaled[role] = (w, h), (width, height)
-        if its_turn != 1 and turn == 1 and (w == h or its_turn < 5):  # else the sides say that the two are seen alike
+        if its_turn != 1 and turn == 1 and (w == h or its_turn < 5):  # else the aspect ratios show that both are upright
             facts.add(WARNING, "turned by EXIF", f"{path}: is turned by its EXIF orientation ({its_turn}), {other} is not; "
                       "look whether the two lie alike, and if not make the label map from the photo as it is seen")
 
@@ -205,7 +205,7 @@ def thumbnails(scene: Scene, maps: LabelMaps | None, colours: np.ndarray, side_p
     if "label" in scene.files:
         ids = read_label(scene.files["label"])
         ids = maps.merged(ids) if maps else ids
-        known = np.vstack([colours, [[255, 0, 255]]]).astype(np.uint8)  # what is out of range shows in magenta
+        known = np.vstack([colours, [[255, 0, 255]]]).astype(np.uint8)  # ids out of range are magenta
         label = Image.fromarray(known[np.where((ids >= 0) & (ids < len(colours)), ids, len(colours))])
         size = photo.size if photo else _fit(label.size, side_px)
         label = label.resize(size, Image.Resampling.NEAREST)

@@ -1,4 +1,4 @@
-"""The page of a check: what was found, how often each class occurs, and pictures with their label maps over them."""
+"""The page of a check: problems, frequency of the classes, and pictures with their label maps."""
 from __future__ import annotations
 
 import base64
@@ -60,7 +60,7 @@ figcaption { font-size: 13px; color: var(--soft); overflow-wrap: anywhere; margi
 
 
 def write_report(path, result) -> None:
-    """Write the page of a check's `Result` as one file, pictures included. Raises UserError where it cannot be."""
+    """Write the page of a check's `Result` as one file, pictures included. Raises UserError if it cannot be written."""
     page = dominate.document(title=f"Check of {result.root.name}")
     with page.head:
         tags.meta(charset="utf-8")
@@ -82,8 +82,8 @@ def _headline(result) -> None:
     classes = f"{result.label_nc} classes" if result.label_nc else "number of classes unknown"
     numbering = f", numbered {result.spec.scheme}" if result.spec.scheme else ""
     tags.p(f"{', '.join(f'{n:,} {phase}' for phase, n in counts.items())} pictures; {classes}{numbering}")
-    said = f"{_many(errors, 'error')}, {_many(warnings, 'warning')}" if errors or warnings else "Nothing to mend."
-    tags.p(said, cls="verdict" + (" error" if errors else " warning" if warnings else ""))
+    verdict = f"{_many(errors, 'error')}, {_many(warnings, 'warning')}" if errors or warnings else "Nothing to mend."
+    tags.p(verdict, cls="verdict" + (" error" if errors else " warning" if warnings else ""))
 
 
 def _many(count: int, word: str) -> str:
@@ -106,7 +106,7 @@ def _problems(result) -> None:
 
 
 def _classes(result) -> None:
-    """A row a class: in how many maps it is, and how much of all pixels it covers."""
+    """A table of the classes: the number of maps that show each, and its share of all pixels."""
     if not result.pixels:
         return
     pixels = sum(result.pixels.values(), Counter())
@@ -143,7 +143,7 @@ def _class_row(i: int, result, colours, numbers) -> None:
 
 
 def _pictures(result) -> None:
-    """Photos with their maps, spread over all phases; what cannot be read is among the problems already."""
+    """Photos with their maps, evenly spread over all phases; files that cannot be read are among the problems."""
     shown = _with_pictures(result)
     if not shown:
         return

@@ -1,4 +1,4 @@
-"""A data root being prepared: its dataset.json, its folders, and pictures and tables that appear whole."""
+"""Writing a data root: its dataset.json, and pictures and tables, atomically."""
 from __future__ import annotations
 
 import csv
@@ -16,11 +16,11 @@ JPEG_QUALITY = 95
 
 
 def start_root(out, spec: DatasetSpec, settings: dict, earlier: dict | None = None) -> Path:
-    """Make a data root, or continue one that the same command began.
+    """Create a data root, or continue one that an earlier run of the same command began.
 
-    settings: what a second run must share with the first ({'program': ..., 'size': ...}); kept in dataset.json as
-    'prepared'. earlier: settings that roots made before there were such do not state, and what they were made with.
-    Raises UserError where `out` was made with others, or holds somebody else's dataset.json.
+    settings: what must be the same in all runs ({'program': ..., 'size': ...}); kept in dataset.json as 'prepared'.
+    earlier: settings that older versions did not record, and the values they used.
+    Raises UserError if `out` was made with other settings, or has a dataset.json of other origin.
     """
     out = make_folder(out)
     if (out / FILE_NAME).is_file():
@@ -47,7 +47,7 @@ def _refuse_other(out: Path, spec: DatasetSpec, settings: dict, earlier: dict) -
 
 
 def file_names(folder: Path) -> set[str]:
-    """The names in a folder; none where there is no such folder. One listing instead of a question a file."""
+    """The names in a folder, or none if it does not exist. One listing is faster than a lookup for each file."""
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
@@ -62,14 +62,14 @@ def write_ids(path, ids: np.ndarray) -> None:
 
 
 def write_photo(path, image: Image.Image) -> None:
-    """Save an RGB picture as JPEG that loses little: quality 95, colour at full resolution."""
+    """Save an RGB picture as JPEG of quality 95 without chroma subsampling."""
     data = io.BytesIO()
     image.save(data, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
     write_bytes(path, data.getbuffer())
 
 
 def write_csv(path, header, rows) -> None:
-    """Save a table as UTF-8 CSV with a header line, whole or not at all. See `util.files.escaped` for what UTF-8 lacks."""
+    """Save a table as UTF-8 CSV with a header line, atomically; file names that are no UTF-8 as by `util.files.escaped`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

@@ -1,4 +1,4 @@
-"""What datasets.parse_faces did, a row a portrait: what a second run need not do again, and what should be looked at."""
+"""The journal of datasets.parse_faces, a row a portrait: what a second run skips, and which results should be looked at."""
 from __future__ import annotations
 
 import csv
@@ -12,15 +12,15 @@ from datasets._folders import write_csv
 from util.errors import UserError
 from util.files import escaped, unescaped
 
-MOST_MIRRORED = 0.25  # of a portrait: more is a picture of the border rather than of the photo
+MOST_MIRRORED = 0.25  # share of a portrait that may be mirrored border before it is listed as unsure
 
 
 class Row(NamedTuple):
-    """A portrait, or a photo without one, as the table has it: text, empty where there is nothing to say.
+    """A row of the table: a portrait, or a photo without a face. All fields are text, '' if unknown.
 
-    name: of its map and photo in the data root. photo: its file below --images. face: how it was found, see
-    `face_detection.read_portraits`; 'none' without one. faces: how many the photo shows. mirrored: the share of the
-    portrait that is mirrored border. agreement: see `FaceParser`.
+    name: of its map and photo in the data root. photo: its file, relative to --images. face: how it was found, see
+    `face_detection.read_portraits`, or 'none'. faces: the number of faces in the photo. mirrored: the share of the portrait
+    that is mirrored border. agreement: see `FaceParser`.
     """
 
     name: str
@@ -32,14 +32,14 @@ class Row(NamedTuple):
 
     @property
     def doubt(self) -> float:
-        """By what the rows to look at are sorted, lowest first: no face, then the least agreement."""
+        """The sort key of unsure rows, lowest first: no face, then the least agreement."""
         return float(self.agreement or 1) if self.face != "none" else -2.0
 
 
 class Journal:
     """<phase>_parsing.csv, and <phase>_unsure.csv with those of its rows that should be looked at.
 
-    Rows are added as portraits are done, so that a run that is killed loses none; `write_tables` puts them in order.
+    Rows are appended as portraits are done, so that none is lost if the run is killed; `write_tables` sorts them.
     """
 
     def __init__(self, out: Path, phase: str, least: float):
@@ -55,14 +55,14 @@ class Journal:
             return {}
         with open(self.path, encoding="utf-8", newline="") as stream:
             header, *rows = [[unescaped(cell) for cell in row] for row in csv.reader(stream)] or [[]]
-        rows = [dict(zip(header, row)) for row in rows if len(row) == len(header)]  # a killed run's last may be cut
+        rows = [dict(zip(header, row)) for row in rows if len(row) == len(header)]  # a killed run's last one may be incomplete
         return {row["name"]: Row(**{key: row.get(key, "") for key in Row._fields}) for row in rows if "name" in row}
 
     def names_of(self, photos, every: bool) -> dict[str, str]:
-        """{photo: the name of its portrait, or with `every` what the numbers of its portraits are appended to}.
+        """{photo: the name of its portrait, or with `every` the prefix of the names of its portraits}.
 
-        The photo's path without extension; with it ('a_png') where another photo has that name, from an earlier run or
-        as the first of those in `photos`.
+        It is the photo's path without extension, or with it ('a_png') if another photo has that name, from an earlier run or
+        as an earlier one of `photos`.
         """
         there = set(photos)
         names = {row.photo: row.name.rpartition("_")[0] if every and row.face != "none" else row.name
@@ -78,7 +78,7 @@ class Journal:
         return {photo: names[photo] for photo in photos}
 
     def undone(self, names: dict[str, str], every: bool) -> list[str]:
-        """The photos of `names_of` that lack a map, or with `every` one of their maps; those without a face are done."""
+        """The photos that still lack a map, or with `every` one of their maps; those without a face are done."""
         of_photo: dict[str, list[Row]] = {}
         for row in self.rows.values():
             of_photo.setdefault(row.photo, []).append(row)
@@ -92,7 +92,7 @@ class Journal:
         return bool(rows) and len(rows) >= int(rows[0].faces or 1) and all(row.name in self.labels for row in rows)
 
     def add(self, row: Row) -> None:
-        """Note a portrait, at once and lastingly."""
+        """Append a row to the file."""
         try:
             with open(self.path, "a", encoding="utf-8", newline="") as stream:
                 csv.writer(stream, lineterminator="\n").writerow([escaped(cell) for cell in row])
@@ -105,19 +105,19 @@ class Journal:
         return [row for row in self.rows.values() if row.face == "none"]
 
     def disagreeing(self) -> list[Row]:
-        """Portraits whose map agrees too little with that of their mirror image."""
+        """Portraits whose map agrees less than `least` with that of their mirror image."""
         return [row for row in self.rows.values() if row.agreement and float(row.agreement) < self.least]
 
     def mirrored(self) -> list[Row]:
-        """Portraits of which too much is mirrored border."""
+        """Portraits of which more than MOST_MIRRORED is mirrored border."""
         return [row for row in self.rows.values() if row.mirrored and float(row.mirrored) > MOST_MIRRORED]
 
     def groups(self) -> dict[str, int]:
-        """{photo: how many faces it shows} of the photos with several."""
+        """{photo: number of faces} of the photos with several."""
         return {row.photo: int(row.faces) for row in self.rows.values() if row.faces and int(row.faces) > 1}
 
     def write_tables(self, photos) -> None:
-        """Both tables anew: the first in the order of the photos, the other the most doubtful first."""
+        """Rewrite both tables: the first in the order of the photos, the other with the most doubtful rows first."""
         place = {photo: i for i, photo in enumerate(photos)}
         rows = sorted(self.rows.values(), key=lambda row: (place.get(row.photo, len(place)), len(row.name), row.name))
         write_csv(self.path, Row._fields, rows)

@@ -1,4 +1,4 @@
-"""The command line of a preparation program: the flags that several have, --help with examples, faults in one line."""
+"""The command line of a preparation program: shared flags, --help with examples, errors of one line."""
 from __future__ import annotations
 
 from options.flags import FlagParser, whole
@@ -23,12 +23,12 @@ class Program(FlagParser):
         super().__init__(prog=command, description=description, closing="\n".join(["example:\n", *lines]))
 
     def add_shared(self, *flags: str, **changes) -> None:
-        """Add flags of _SHARED. changes: what is different here, as `add_argument` takes it."""
+        """Add flags of _SHARED. changes: keywords of `add_argument` that replace theirs."""
         for flag in flags:
             self.add_argument(flag, **{**_SHARED[flag], **changes})
 
     def format_help(self):
-        """As FlagParser's, with what must be given in the first line."""
+        """As FlagParser's, with the required arguments in the first line."""
         required = [" ".join([*action.option_strings[:1], action.metavar or action.dest.upper()])
                     for action in self._actions if action.required]
         self.usage = " ".join(["%(prog)s", *required, "[flags]"])

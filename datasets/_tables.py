@@ -1,4 +1,4 @@
-"""The text tables that face data sets come with: names in the first column, numbers in the rest."""
+"""Reading the text tables of face data sets: names in the first column, numbers in the others."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,7 +7,7 @@ from util.errors import UserError
 
 
 def read_lines(path) -> list[str]:
-    """The lines of a UTF-8 text file that hold something. Raises UserError naming the file."""
+    """The lines of a UTF-8 text file that are not blank. Raises UserError naming the file."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -23,15 +23,15 @@ def read_lines(path) -> list[str]:
 def read_table(path, columns: int | None = None, header: bool = True) -> tuple[list[str], dict[str, list[int]]]:
     """Read 'name number number ...' rows: (names of the columns, {name: numbers}).
 
-    Takes the published form (a line with the count, a line with the column names, then rows set apart by spaces) and
-    the comma-separated one of the mirrors, with or without those first lines.
-    columns: how many numbers a row must have; header: whether column names are expected.
+    Reads the published form (a line with the number of rows, a line with the column names, then rows separated by spaces) and
+    the comma-separated form of mirrors, with or without those first lines.
+    columns: how many numbers a row must have (default: one for each column name). header: whether column names are required.
     Raises UserError naming the file and line.
     """
     rows = [line.replace(",", " ").split() for line in read_lines(path)]
     at, names = 0, []
     if len(rows[0]) == 1 and rows[0][0].isdigit():
-        at = 1  # the published count; mirrors that were cut to a part keep the old one
+        at = 1  # the number of rows, which is not checked, as mirrors of a subset keep the original one
     if at >= len(rows):
         raise UserError(f"{path}: holds a count and no rows; fetch the file again")
     if header or not _is_number(rows[at][-1]):

@@ -1,4 +1,4 @@
-"""Many pictures, a few processes: progress, and a list of what went wrong instead of the first fault only."""
+"""Processing many pictures in worker processes, with a progress bar; all failures are reported, not only the first."""
 from __future__ import annotations
 
 import multiprocessing
@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from util.errors import UserError, first_few
 
-LEAST_SHARE = 8  # a process takes longer to start than to do fewer pictures than that
-GIVE_UP_AFTER = 20  # failures in a row: a full disk or a wrong folder fails every picture
-_busy = threading.Lock()  # held while a worker works on an item
+LEAST_SHARE = 8  # items for each process, at least: starting a process takes longer than doing fewer
+GIVE_UP_AFTER = 20  # consecutive failures: with a full disk or a wrong folder, every picture fails
+_busy = threading.Lock()  # held while a worker process handles an item
 
 
 def job_count(jobs: int) -> int:
@@ -26,15 +26,15 @@ def job_count(jobs: int) -> int:
 
 
 def work(function, items, jobs: int, title: str):
-    """Yield (item, result, fault) for every item, in order, with a progress bar on stderr.
+    """Yield (item, function(item), fault) for every item, in order, with a progress bar on stderr.
 
-    function: a module's function or a partial of one, called in another process where jobs > 1. What it raises as
-        UserError is the fault, a string; else the fault is ''. Any other exception ends the work.
-    A worker that dies (killed for memory) raises UserError: nothing waits for it forever.
+    function: picklable, as it is called in worker processes if jobs > 1. fault: the message of the UserError it raised, else
+        ''. Other exceptions are raised here.
+    Raises UserError if a worker process dies, for example because the memory runs out.
     """
     items = list(items)
     jobs = min(job_count(jobs), max(1, len(items) // LEAST_SHARE))
-    results = _here(function, items) if jobs == 1 else _elsewhere(function, items, jobs)
+    results = _in_this_process(function, items) if jobs == 1 else _in_workers(function, items, jobs)
     with tqdm(total=len(items), desc=title, unit="", file=sys.stderr, mininterval=0.5 if sys.stderr.isatty() else 10,
               disable=not items) as bar:
         for item, (result, fault) in zip(items, results):
@@ -43,13 +43,13 @@ def work(function, items, jobs: int, title: str):
 
 
 class Faults:
-    """What could not be done, reported once all else is done: after mending that, a second run has only it to do."""
+    """Collects failures, to report them once all other items are done; a second run then does the failed ones only."""
 
     def __init__(self):
         self.messages, self.done, self.in_a_row = [], 0, 0
 
     def without(self, results):
-        """(item, result) of the results of `work` that have no fault. Raises UserError where nothing works any more."""
+        """Yield (item, result) of results of `work` without fault. Raises UserError after GIVE_UP_AFTER failures in a row."""
         for item, result, fault in results:
             if not fault:
                 self.done, self.in_a_row = self.done + 1, 0
@@ -61,7 +61,7 @@ class Faults:
                 raise UserError(f"gave up after {self.in_a_row} failures in a row: {first_few(self.messages, 1)}")
 
     def report(self) -> None:
-        """Raise UserError naming what failed, if anything did."""
+        """Raise UserError naming the failures, if there are any."""
         if len(self.messages) == 1:
             raise UserError(f"{self.messages[0]} (all else is done; the same command again does what is missing)")
         if self.messages:
@@ -70,7 +70,7 @@ class Faults:
 
 
 def work_through(function, items, jobs: int, title: str) -> None:
-    """`work` to the end, for functions that give nothing. Raises UserError after it if some items could not be done."""
+    """Call a function without result for all items, as `work` does. Raises UserError at the end if some items failed."""
     faults = Faults()
     for _ in faults.without(work(function, items, jobs, title)):
         pass
@@ -85,13 +85,13 @@ def _call(function, item):
             return None, str(error)
 
 
-def _here(function, items):
+def _in_this_process(function, items):
     for item in items:
         yield _call(function, item)
 
 
-def _elsewhere(function, items, jobs):
-    """Results in order, with no more than a few items a process ahead of the reader."""
+def _in_workers(function, items, jobs):
+    """Results in order; only a bounded number of items is submitted ahead of the reader."""
     pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
     waiting, remaining = deque(), iter(items)
     try:
@@ -108,12 +108,12 @@ def _elsewhere(function, items, jobs):
 
 
 def _start_worker():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers an interrupt, once
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent handles it
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _leave_with_parent():
-    """A parent that is killed says nothing to its workers: they would wait for more for ever."""
+def _exit_with_parent():
+    """Exit once the parent process has ended: a killed parent does not shut down its workers."""
     multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-    with _busy:  # what is being written becomes whole first
+    with _busy:  # finish the current item
         os._exit(1)

@@ -1,4 +1,4 @@
-"""Everything in a data root that training would trip over, by file, before it does.
+"""Check a data root for everything that training would fail on, file by file.
 
 python -m datasets.check datasets/faceOriginIm --report report.html
 """
@@ -21,7 +21,7 @@ from datasets._check_numbering import recognise, write_count, write_names
 from datasets._check_pictures import examine, label_fault
 from datasets._program import Program
 from datasets._work import work
-from datasets.relabel import half_way
+from datasets.relabel import is_interrupted
 from options.flags import whole
 from util.errors import UserError, command_line, first_few
 
@@ -32,10 +32,10 @@ SAMPLE = 200  # label maps that a quick check decodes
 
 @dataclass
 class Result:
-    """What a check of a whole data root found.
+    """The findings of a check of a whole data root.
 
-    maps: how the label maps are read; None where nobody says how many classes there are, or the input is a picture.
-    pixels, pictures: by phase, {class id: pixels with it} and {class id: label maps that have it}.
+    maps: how label maps are read; None if the number of classes is not known, or the input is a picture.
+    pixels, pictures: by phase, {class id: number of pixels} and {class id: number of label maps with it}.
     """
 
     root: Path
@@ -68,9 +68,9 @@ class Result:
 
 
 def quick_check(dataroot, phase: str, label_nc: int | None = None, sample: int = SAMPLE) -> list[Problem]:
-    """The part that takes seconds: names, every header's size, and a sample of the label maps spread over all.
+    """A check that takes seconds: names, the sizes in all headers, and an evenly spread sample of the label maps.
 
-    label_nc: 0 where the input is a picture; None to take dataset.json's. Raises UserError where `dataroot` is none.
+    label_nc: 0 if the input is a picture; None for that of dataset.json. Raises UserError if `dataroot` is no data root.
     """
     root = Path(dataroot)
     if phase not in phases_of(root):
@@ -88,9 +88,9 @@ def quick_check(dataroot, phase: str, label_nc: int | None = None, sample: int =
 
 
 def check_labels(paths, label_nc: int | None, dontcare: int | None = None) -> list[Problem]:
-    """What is wrong with some label maps: files that hold no ids, ids outside 0..label_nc - 1 (None: any), blended ids.
+    """Problems of some label maps: files without ids, ids outside 0..label_nc - 1 (None: any), blended ids.
 
-    dontcare: the id that marks unlabelled pixels, where one does.
+    dontcare: the id of unlabelled pixels, or None.
     """
     problems, blends, maps = [], {}, LabelMaps(label_nc, dontcare) if label_nc else None
     for path in paths:
@@ -109,7 +109,7 @@ def check_labels(paths, label_nc: int | None, dontcare: int | None = None) -> li
 
 
 def _blended(blends: dict, looked_at: int, what: str = "label maps") -> list[Problem]:
-    """A line on {file: Blend} of the `looked_at` maps of one folder; none where nothing blended."""
+    """A problem for {file: Blend} among the `looked_at` maps of one folder, if there is any."""
     return [Problem(WARNING, "blended ids", blends_line(blends, looked_at, what))] if blends else []
 
 
@@ -135,7 +135,7 @@ def full_check(dataroot, label_nc: int | None = None, jobs: int = 1, contain_don
     if label_nc and (contain_dontcare_label or spec.dontcare is not None):
         spec = spec.with_unlabelled(label_nc)
     result = Result(root, spec, label_nc, LabelMaps(label_nc, spec.dontcare) if label_nc else None, problems=problems)
-    if half_way(root):
+    if is_interrupted(root):
         result.problems.append(Problem(ERROR, "unfinished", f"{root}: a change of numbering was broken off half-way; "
                                        "run the same datasets.relabel command again"))
     for phase in phases:
@@ -148,7 +148,7 @@ def full_check(dataroot, label_nc: int | None = None, jobs: int = 1, contain_don
 
 
 def _look_inside(result: Result, jobs: int) -> None:
-    """Examine every scene, adding up what only all of them together tell."""
+    """Examine every scene, and find the problems that concern several scenes."""
     pairs = result.spec.flip_pairs
     function = functools.partial(examine, maps=result.maps, flip_pairs=pairs, names=result.spec.class_names)
     modes, seen, sides, scaled, blends = {}, {}, [], {}, {}
@@ -192,7 +192,7 @@ def _count(result: Result, scene: Scene, facts: Facts) -> None:
 
 
 def _twice(result: Result, seen: dict, scene: Scene, digest: str) -> None:
-    """The same photo under two names; across phases it is tested on what it was trained on."""
+    """Report the same photo under two names; across phases, a network would be tested on what it was trained on."""
     first = seen.setdefault(digest, scene)
     if first is not scene:
         apart = f" of {first.phase}, so one is tested on what it was trained on" if first.phase != scene.phase else ""
@@ -201,7 +201,7 @@ def _twice(result: Result, seen: dict, scene: Scene, digest: str) -> None:
 
 
 def _of_other_size(result: Result, scaled: dict) -> list[Problem]:
-    """Photos larger than their maps, as CelebAMask-HQ's are, and the like: a line for each kind of picture."""
+    """Notes on files of another size than their label maps, such as CelebAMask-HQ's photos; one for each role."""
     lines = []
     for role, found in scaled.items():
         path, (size, main) = found[0]
@@ -213,7 +213,7 @@ def _of_other_size(result: Result, scaled: dict) -> list[Problem]:
 
 
 def _mirrored(sides) -> list[Problem]:
-    """Pictures whose left and right classes all lie the other way round than in nearly all others."""
+    """Pictures whose left and right classes are exchanged, compared with most others."""
     if len(sides) < 10:
         return []
     table = np.array([row for _, row in sides])
@@ -227,7 +227,7 @@ def _mirrored(sides) -> list[Problem]:
 
 
 def _compare_classes(result: Result) -> None:
-    """Classes that no training map has, or that only test maps have."""
+    """Report classes that no training map has, or that only test maps have."""
     def names(ids):
         named = len(result.spec.labels)
         return first_few([f"{result.spec.name_of(i)} ({i})" if i < named else i for i in ids], 8)
@@ -251,7 +251,7 @@ def _compare_classes(result: Result) -> None:
 
 
 def print_result(result: Result, everything: bool) -> None:
-    """The problems by kind, and what was looked at."""
+    """Print the problems by kind, and how many pictures were examined."""
     for severity, kind, problems in result.grouped():
         if severity == NOTE:
             print(*problems, sep="\n")

@@ -1,4 +1,4 @@
-"""A photo turned, scaled and cut so that every face lies alike, and tables of the points that say where one is."""
+"""Aligning faces: a photo is rotated, scaled and cropped by five landmarks; and reading tables of landmarks."""
 from __future__ import annotations
 
 import csv
@@ -12,15 +12,15 @@ from datasets._tables import read_lines
 from util.errors import UserError
 from util.files import unescaped
 
-# Left eye, right eye, tip of the nose, left and right corner of the mouth, left and right as one sees them.
-# As they lie in CelebAMask-HQ's pictures, in shares of the side (measured on its samples):
+# Left eye, right eye, tip of the nose, left and right corner of the mouth; left and right as in the picture.
+# Their positions in CelebAMask-HQ's pictures, in shares of the side (measured on its samples):
 TEMPLATE = np.array([(0.376, 0.478), (0.624, 0.478), (0.5, 0.62), (0.392, 0.738), (0.606, 0.738)])
 
 
 def similarity(points, target) -> np.ndarray:
-    """The turn, scaling and shift that brings points nearest to a target, in the least-squares sense.
+    """The similarity transform (rotation, scale, translation) that maps points to a target with the least squared error.
 
-    points, target: (n, 2). -> (2, 3) matrix, as cv2.warpAffine takes it. Raises ValueError where all points are one.
+    points, target: (n, 2). -> (2, 3) matrix for cv2.warpAffine. Raises ValueError if all points are the same.
     """
     z, w = (np.asarray(p, float) @ (1, 1j) for p in (points, target))  # a similarity is w = a z + b in complex numbers
     spread = np.sum(np.abs(z - z.mean()) ** 2)
@@ -34,11 +34,11 @@ def similarity(points, target) -> np.ndarray:
 def align(photo: np.ndarray, points, size: int, target=TEMPLATE, border: int = cv2.BORDER_REFLECT) -> np.ndarray:
     """(H, W, 3) or (H, W) uint8 and five landmarks (5, 2) in its pixels -> (size, size[, 3]) with those at `target`.
 
-    border: what lies beyond the photo's border; its mirror image unless another of OpenCV's is given.
+    border: OpenCV's mode for pixels beyond the photo's border; default: reflection.
     """
     points = np.asarray(points, float)
     scale = np.hypot(*similarity(points + 0.5, target * size)[:, 0])
-    if scale < 0.5:  # cubic interpolation alone would leave out pixels
+    if scale < 0.5:  # cubic interpolation alone would alias
         height, width = photo.shape[:2]
         smaller = max(1, round(width * scale)), max(1, round(height * scale))
         points = (points + 0.5) * (smaller[0] / width, smaller[1] / height) - 0.5
@@ -56,7 +56,7 @@ def mirrored_share(shape, points, samples: int = 64) -> float:
 
 
 class Landmarks:
-    """Five points a photo, by the photo's name: its path in its folder or that path's last part, with extension or without.
+    """Five landmarks for each photo, looked up by its relative path or its file name, with or without extension.
 
     rows: {name: (5, 2)}, in the photo's pixels, in the order of TEMPLATE.
     """
@@ -65,20 +65,20 @@ class Landmarks:
         self.rows, self._by_stem = rows, {}
         for name, points in rows.items():
             stem = strip_extension(name)
-            self._by_stem[stem] = None if stem in self._by_stem else points  # of two, neither is meant more than the other
+            self._by_stem[stem] = None if stem in self._by_stem else points  # ambiguous if there are two
 
     def of(self, photo: str) -> np.ndarray | None:
-        """The points of a photo, by the row of exactly its name, else by the only one that differs in the extension."""
+        """The landmarks of a photo: the row of exactly its name, else the only one that differs in the extension, else None."""
         names = composed(photo), composed(photo).rpartition("/")[2]
         found = (*(self.rows.get(name) for name in names), *(self._by_stem.get(strip_extension(name)) for name in names))
         return next((points for points in found if points is not None), None)
 
 
 def read_landmarks(path) -> Landmarks:
-    """Landmarks from rows of a name and, last, ten numbers, set apart by commas or spaces.
+    """Read landmarks from rows of a name and, last, ten numbers, separated by commas or spaces.
 
-    Takes CelebA's list_landmarks_align_celeba.txt, its comma-separated mirrors, and prepare_celeba's landmarks.csv;
-    lines before the first row may hold a count and column names. Raises UserError naming the file and line.
+    Reads CelebA's list_landmarks_align_celeba.txt, its comma-separated mirrors, and prepare_celeba's landmarks.csv; lines
+    before the first row may hold a count and column names. Raises UserError naming the file and line.
     """
     rows: dict[str, np.ndarray] = {}
     for number, line in enumerate(read_lines(path), 1):
@@ -101,7 +101,7 @@ def read_landmarks(path) -> Landmarks:
 
 
 def _name_and_numbers(line: str) -> tuple[str, list[str]]:
-    """A row's name, which may hold spaces, and its last ten words; what stands between, such as a split, is left out."""
+    """A row's name, which may hold spaces, and its last ten words; columns between them, such as a split, are ignored."""
     if "," in line:
         name, *words = next(csv.reader([line]))
     else:

@@ -1,4 +1,4 @@
-"""Faces in a photo: found by OpenCV's cascades, found again in what is cut out around them, or given; then cut out."""
+"""Detecting faces with OpenCV's cascades, verifying each in its aligned crop, and cropping portraits."""
 from __future__ import annotations
 
 import functools
@@ -13,19 +13,19 @@ from data.image_files import read_image
 from datasets.face_alignment import TEMPLATE, align, mirrored_share, similarity
 from util.errors import UserError
 
-# The landmarks of TEMPLATE in the square that OpenCV's face cascades draw around a face, in shares of its side:
+# The landmarks of TEMPLATE in the square that OpenCV's face cascades report, in shares of its side:
 IN_BOX = np.array([(0.308, 0.392), (0.694, 0.392), (0.5, 0.615), (0.332, 0.803), (0.668, 0.803)])
 _FACE, _OTHERS = "haarcascade_frontalface_alt2", ("haarcascade_frontalface_default", "haarcascade_frontalface_alt")
 _EYES = "haarcascade_eye_tree_eyeglasses", "haarcascade_eye"
-_SEARCHED = 640  # pixels of the longer side that faces are searched at
-_SMALLEST = 0.08  # of the shorter side: smaller squares are no portraits
-_CUT = 256  # side in pixels of the cut that a face is searched for again ...
-_AROUND = TEMPLATE / 2 + 0.25  # ... in which it lies so, with as much again around it
+_SEARCHED = 640  # longer side in pixels to which photos are reduced for detection
+_SMALLEST = 0.08  # least side of a face, as a share of the photo's shorter side
+_CROP = 256  # side in pixels of the aligned crop in which a face is verified ...
+_IN_CROP = TEMPLATE / 2 + 0.25  # ... and the positions of its landmarks there: the face fills the middle half
 
 
 @dataclass(frozen=True)
 class Face:
-    """points: (5, 2) landmarks in the photo's pixels, in the order of TEMPLATE. how they were found: see `find_faces`."""
+    """points: (5, 2) landmarks in the photo's pixels, in the order of TEMPLATE. how: their origin, see `find_faces`."""
 
     points: np.ndarray
     how: str
@@ -33,10 +33,10 @@ class Face:
 
 @dataclass(frozen=True)
 class Portrait:
-    """A square cut out of a photo. pixels: (size, size, 3) uint8.
+    """A square crop of a photo. pixels: (size, size, 3) uint8.
 
-    how: 'middle' for the middle square, 'given' landmarks, or as `find_faces` says. mirrored: the share of the square, 0
-    to 1, that lies beyond the photo's border and is filled with its mirror image.
+    how: 'middle' for the centre crop, 'given' for given landmarks, or that of `find_faces`. mirrored: the share of the square,
+    0 to 1, that lies beyond the photo's border and is filled by reflection.
     """
 
     pixels: np.ndarray
@@ -47,9 +47,8 @@ class Portrait:
 def read_portraits(task, size: int, aligned: bool, every: bool = False) -> tuple[list[Portrait], int | None]:
     """Read a photo as square portraits. task: (anything, path, given landmarks or None).
 
-    aligned: cut out the largest face (`every`: each, the largest first); else the middle square is the only portrait.
-    -> (portraits, the number of faces found in the photo; None where none were searched for). Raises UserError naming
-    the file.
+    aligned: crop the largest face (`every`: all faces, the largest first); else the only portrait is the centre crop.
+    -> (portraits, the number of faces in the photo, or None without detection). Raises UserError naming the file.
     """
     _, path, points = task
     photo = read_image(path)
@@ -66,10 +65,10 @@ def read_portraits(task, size: int, aligned: bool, every: bool = False) -> tuple
 
 
 def find_faces(photo: np.ndarray) -> list[Face]:
-    """The faces of (H, W, 3) uint8, the largest first; those below 8 % of its shorter side are not looked for.
+    """Detect the faces in (H, W, 3) uint8, the largest first, from 8 % of its shorter side up.
 
-    how: 'eyes' where the landmarks follow from both eyes; 'box' where the eyes were not sure, from the face's square.
-    Raises UserError where OpenCV brings no cascades.
+    how: 'eyes' if the landmarks are estimated from both eyes; 'box' if from the face's square, as eyes were not found.
+    Raises UserError if OpenCV has no cascades.
     """
     scale = min(1.0, _SEARCHED / max(photo.shape[:2]))
     small = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else photo
@@ -80,13 +79,13 @@ def find_faces(photo: np.ndarray) -> list[Face]:
     for square in sorted((tuple(map(int, square)) for square in squares), key=lambda square: -square[2]):
         face = _face_in(grey, square)
         apart = all(np.hypot(*(face.points - other.points).mean(axis=0)) > square[2] / 2 for other in faces)
-        if apart and _is_found_again(grey, face):
+        if apart and _is_verified(grey, face):
             faces.append(face)
     return [Face(face.points / scale, face.how) for face in faces]
 
 
 def _face_in(grey: np.ndarray, square: tuple[int, int, int, int]) -> Face:
-    """The landmarks in a square (x, y, width, height) in which a face was found."""
+    """Estimate the landmarks of a face in its square (x, y, width, height)."""
     x, y, w, h = square
     eyes = _eyes(grey[y:y + int(0.6 * h), x:x + w], w)
     if eyes is None:
@@ -95,34 +94,34 @@ def _face_in(grey: np.ndarray, square: tuple[int, int, int, int]) -> Face:
     return Face(TEMPLATE @ matrix[:, :2].T + matrix[:, 2], "eyes")
 
 
-def _is_found_again(grey: np.ndarray, face: Face) -> bool:
-    """Whether a face is found again, the right way up, in what is cut out around its landmarks.
+def _is_verified(grey: np.ndarray, face: Face) -> bool:
+    """Whether a face is detected, upright, in the aligned crop around its landmarks too.
 
-    A cascade takes mouth and chin of an upside-down face for a face; it is surer of the whole one, which it finds in the
-    cut turned by 180 degrees. Where the eyes were not sure, two more cascades must find the face.
+    A cascade mistakes mouth and chin of an upside-down face for a face; its confidence is higher in the crop rotated by 180
+    degrees, which shows the whole one. If the eyes were not found, two more cascades must detect the face.
     """
-    cut = align(grey, face.points, _CUT, _AROUND, cv2.BORDER_CONSTANT)
-    upright, turned = _strength(_FACE, cut, in_place=True), _strength(_FACE, np.ascontiguousarray(cut[::-1, ::-1]))
-    return upright > turned and (face.how == "eyes" or all(_strength(name, cut, in_place=True) > 0 for name in _OTHERS))
+    crop = align(grey, face.points, _CROP, _IN_CROP, cv2.BORDER_CONSTANT)
+    upright, rotated = _confidence(_FACE, crop, in_place=True), _confidence(_FACE, np.ascontiguousarray(crop[::-1, ::-1]))
+    return upright > rotated and (face.how == "eyes" or all(_confidence(name, crop, in_place=True) > 0 for name in _OTHERS))
 
 
-def _strength(name: str, cut: np.ndarray, in_place: bool = False) -> float:
-    """How sure a cascade is of the face that it is surest of; 0 without one. in_place: of one that lies as _AROUND says."""
-    squares, _, weights = _cascade(name).detectMultiScale3(cut, 1.1, 3, minSize=(_CUT // 6, _CUT // 6),
-                                                           maxSize=(_CUT * 2 // 3, _CUT * 2 // 3), outputRejectLevels=True)
-    matrix = similarity(IN_BOX, _AROUND * _CUT)
+def _confidence(name: str, crop: np.ndarray, in_place: bool = False) -> float:
+    """The highest confidence of a cascade's detections; 0 without any. in_place: of those whose position fits _IN_CROP."""
+    squares, _, weights = _cascade(name).detectMultiScale3(crop, 1.1, 3, minSize=(_CROP // 6, _CROP // 6),
+                                                           maxSize=(_CROP * 2 // 3, _CROP * 2 // 3), outputRejectLevels=True)
+    matrix = similarity(IN_BOX, _IN_CROP * _CROP)
     side, centre = np.hypot(*matrix[:, 0]), matrix @ (0.5, 0.5, 1)
-    strengths = [float(weight) for (x, y, w, h), weight in zip(squares, np.ravel(weights)) if not in_place or
-                 np.hypot(x + w / 2 - centre[0], y + h / 2 - centre[1]) < side / 4 and side / 1.5 < w < side * 1.5]
-    return max(strengths, default=0.0)
+    found = [float(weight) for (x, y, w, h), weight in zip(squares, np.ravel(weights)) if not in_place or
+             np.hypot(x + w / 2 - centre[0], y + h / 2 - centre[1]) < side / 4 and side / 1.5 < w < side * 1.5]
+    return max(found, default=0.0)
 
 
 def _eyes(grey: np.ndarray, width: int) -> np.ndarray | None:
-    """(2, 2) centres of the left and right eye in the upper part of a face `width` pixels wide; None if not sure."""
+    """(2, 2) centres of the left and right eye in the upper part of a face `width` pixels wide; None if they are not found."""
     for name in _EYES:
         found = _cascade(name).detectMultiScale(grey, 1.1, 4, minSize=(width // 8, width // 8))
         centres = np.array([(x + w / 2, y + h / 2) for x, y, w, h in found]).reshape(-1, 2)
-        # nearest to where eyes are in such a square, one in each half
+        # the detection nearest to the expected position, in each half
         pair = [min(half.tolist(), key=lambda c, at=at: np.hypot(*(np.array(c) - IN_BOX[at] * width)), default=None)
                 for at, half in ((0, centres[centres[:, 0] < width / 2]), (1, centres[centres[:, 0] >= width / 2]))]
         if None in pair:
@@ -144,6 +143,6 @@ def _cascade(name: str):
 
 
 def check_detector() -> None:
-    """Raise UserError where faces cannot be searched for, before hours of work begin."""
+    """Raise UserError if the cascades are missing, before long work begins."""
     for name in (_FACE, *_OTHERS, *_EYES):
         _cascade(name)

@@ -3,8 +3,8 @@
     python -m datasets.make_sample_faces --out datasets/faces --train 2000 --test 100 --size 512
 
 writes DIR/{train,test}_img/NNNN.jpg, DIR/{train,test}_label/NNNN.png (8 bits, ids 0..18) and DIR/dataset.json.
-The same seed gives the same files, byte for byte, whatever the number of jobs; portrait NNNN depends on nothing
-but the seed, its number, its half of the set and its size.
+The same seed gives the same files, byte for byte, whatever the number of jobs; portrait NNNN depends only on the seed, its
+number, its split and its size.
 """
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def make_sample_faces(out: str | os.PathLike, train: int, test: int, size: int, 
 
 
 def _prepare(out: Path, wanted: set[str]) -> None:
-    """Make the folders, and refuse one with pictures that would not be part of this set."""
-    strangers = []
+    """Make the folders. Raises UserError if they hold pictures that are not part of this set."""
+    others = []
     for split in SPLITS:
         for kind in ("img", "label"):
             folder = make_folder(out / f"{split}_{kind}")
-            strangers += [f"{folder.name}/{file.name}" for file in sorted(folder.iterdir())
-                          if not file.name.startswith(".") and f"{split}/{file.stem}" not in wanted]
-    if strangers:
+            others += [f"{folder.name}/{file.name}" for file in sorted(folder.iterdir())
+                       if not file.name.startswith(".") and f"{split}/{file.stem}" not in wanted]
+    if others:
         raise UserError(f"--out {out}: holds files of another set, which would be mixed into this one "
-                        f"({first_few(strangers, 3)}); name another folder or empty it")
+                        f"({first_few(others, 3)}); name another folder or empty it")
 
 
 def _write_portrait(out: Path, size: int, seed: int, task: tuple[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""A folder of photos -> a data root with label maps that a trained face parser makes.
+"""Make a data root from a folder of photos, with label maps by a trained face parser.
 
 python -m datasets.parse_faces --images photos --out datasets/mine --checkpoint checkpoints/parser --align
 """
@@ -35,11 +35,11 @@ DEFAULT_SCHEME = "celebamask-hq"
 
 @dataclass(frozen=True)
 class Settings:
-    """How photos become label maps.
+    """How photos are made into label maps.
 
-    size: side of photos and maps in pixels. aligned: turn and cut faces to one place; every: all that a photo shows, not
-    the largest alone. smooth: see FaceParser. least: maps of less agreement are listed. photos, overlays: whether they
-    are written too.
+    size: side of photos and maps in pixels. aligned: align and crop faces; every: all faces of a photo, not only the largest.
+    smooth: see FaceParser. least: the agreement below which maps are listed as unsure. photos, overlays: whether to write these
+    too. batch: photos parsed at a time. jobs: worker processes.
     """
 
     size: int = 512
@@ -57,9 +57,9 @@ def parse_folder(images, out, parser: FaceParser, phase: str = "train", scheme: 
                  settings: Settings | None = None, landmarks: Landmarks | None = None, limit: int | None = None) -> Journal:
     """Make <phase>_label (with <phase>_img and <phase>_overlay as `settings` say) in `out` from a folder of photos.
 
-    out: a folder that is there; its dataset.json is the caller's. scheme: the maps' numbering, see `translation`.
-    landmarks: where the faces are. Photos whose map is there are not done again.
-    Returns the journal of what was done. Raises UserError after the rest is done where photos could not be.
+    out: an existing folder, whose dataset.json the caller writes. scheme: the maps' numbering, see `translation`. landmarks: of
+    the faces, instead of detecting them. Photos that have a map already are skipped.
+    Returns the journal. Raises UserError at the end if photos could not be read.
     """
     settings, out = settings or Settings(), Path(out)
     photos = image_names(images)
@@ -114,7 +114,7 @@ def _parse(tasks, names, parser, table, settings: Settings, writer: _Writer) -> 
 
 
 def _items(photo: str, name: str, portraits, faces: int | None, settings, journal) -> list[tuple[Row, np.ndarray]]:
-    """(what the journal will say but for the agreement, (size, size, 3) uint8) of a photo's portraits, to be parsed."""
+    """(journal row without agreement, pixels (size, size, 3) uint8) of a photo's portraits, to be parsed."""
     count = "" if faces is None else str(faces)
     if not portraits:
         journal.add(Row(name, photo, "none", count))
@@ -130,7 +130,7 @@ def _parse_batch(items, parser, table, settings, writer, pool) -> None:
 
 
 class _Writer:
-    """Writes one portrait's files; the label map last, since it says that the portrait is done."""
+    """Writes one portrait's files; the label map last, as it marks the portrait as done."""
 
     def __init__(self, out: Path, phase: str, settings: Settings, colors: np.ndarray, journal: Journal):
         self.settings, self.colors, self.journal = settings, colors, journal
@@ -147,7 +147,7 @@ class _Writer:
 
 
 def _place(folder: Path, name: str, suffix: str) -> Path:
-    """folder/name.suffix; the folders within the name are made."""
+    """folder/name.suffix; makes the folders within the name."""
     path = folder / (name + suffix)
     if "/" in name:
         make_folder(path.parent)
@@ -155,7 +155,7 @@ def _place(folder: Path, name: str, suffix: str) -> Path:
 
 
 def fingerprint(checkpoint) -> str:
-    """Tells weights apart: maps of two parsers in one folder would be a mixture nobody asked for."""
+    """A hash of the weights, so that maps of different parsers are not mixed in one folder."""
     path = Path(checkpoint)
     path = path / "latest_net_P.pth" if path.is_dir() else path
     with open(path, "rb") as stream:
@@ -198,7 +198,7 @@ def flags() -> Program:
 
 
 def check(args) -> None:
-    """Refuse flags that cannot be meant."""
+    """Raise UserError for flags that conflict."""
     if args.faces == "all" and not args.align:
         raise UserError("--faces all: only --align searches for faces; pass it too")
     if not Path(args.images).is_dir():
@@ -238,7 +238,7 @@ def _refuse_unnamed(args, landmarks: Landmarks) -> None:
 
 
 def report(journal: Journal, out: Path, every: bool = False) -> None:
-    """Say what was done, and what should be looked at."""
+    """Print what was done, and which results should be looked at."""
     faceless, groups = len(journal.faceless()), journal.groups()
     print(f"{out}: {len(journal.rows) - faceless} photos with label maps, {journal.written} of them written now")
     if groups:

@@ -1,4 +1,4 @@
-"""CelebA's aligned photos -> square photos, attributes, landmarks and identities, split as published.
+"""Make a data root from CelebA: square photos, attributes, landmarks and identities, split as published.
 
 python -m datasets.prepare_celeba --src celeba --out datasets/celeba256 --size 256
 """
@@ -27,7 +27,7 @@ PHASES = ("train", "val", "test")  # by the number in list_eval_partition
 
 @dataclass(frozen=True)
 class Square:
-    """Short side to `size`, then the middle square, of a picture of (width, height)."""
+    """The geometry of a square photo: a picture of (width, height) is resized so that its short side is `size`, and cropped."""
 
     width: int
     height: int
@@ -50,7 +50,7 @@ class Square:
         return image.resize(self.resized, resample).crop((left, top, left + self.size, top + self.size))
 
     def point(self, x: float, y: float) -> tuple[float, float]:
-        """Where a pixel's centre goes, to a hundredth of a pixel; may lie outside 0..size-1 after the crop."""
+        """The position of a point after resizing and cropping, rounded to 1/100 pixel; it may lie outside 0..size-1."""
         (wide, high), (left, top) = self.resized, self.corner
         return (round((x + 0.5) * wide / self.width - 0.5 - left, 2),
                 round((y + 0.5) * high / self.height - 0.5 - top, 2))
@@ -58,7 +58,7 @@ class Square:
 
 @dataclass(frozen=True)
 class Job:
-    """What `prepare_photo` needs to know, the same for every photo."""
+    """The arguments of `prepare_photo` that are the same for every photo."""
 
     photos: Photos
     out: Path
@@ -67,7 +67,7 @@ class Job:
 
 
 def prepare_photo(task, job: Job) -> None:
-    """Write what is missing of one photo. task: (file, phase, needs a photo, the label map to read or None)."""
+    """Write the missing files of one photo. task: (file, phase, whether to write the photo, the label map to read or None)."""
     file, phase, needs_photo, label_path = task
     stem = Path(file).stem
     source, name = job.photos.open(file)
@@ -81,7 +81,7 @@ def prepare_photo(task, job: Job) -> None:
 
 
 def _square_label(path: Path, photo_size, square: Square, label_nc: int | None) -> np.ndarray:
-    """A label map in the geometry of the prepared photo, whether made from the whole photo or its square."""
+    """A label map, made from the whole photo or from its square, with the geometry of the prepared photo."""
     ids = read_label(path)
     if label_nc and int(ids.max()) >= label_nc:
         raise UserError(f"{path}: holds label {ids.max()}, but there are {label_nc} classes; mend it, or pass the "
@@ -97,7 +97,7 @@ def _square_label(path: Path, photo_size, square: Square, label_nc: int | None) 
 
 
 def read_split(src: Path) -> dict[str, str]:
-    """{file: phase}. Raises UserError naming the table, or saying that it is missing."""
+    """{file: phase} of the published split. Raises UserError if its table is missing or broken."""
     path = find_table(src, "split")
     if path is None:
         raise UserError(f"--src {src}: holds no list_eval_partition.txt, which says which photo is for training and "
@@ -110,7 +110,7 @@ def read_split(src: Path) -> dict[str, str]:
 
 
 def choose_photos(split: dict[str, str], photos: Photos, labels: dict | None, limit: int | None) -> list[str]:
-    """The files to prepare, in the published order: listed, there, and with a label map where --labels is given."""
+    """The files to prepare, in the published order: those of the split that exist, with --labels those with a label map."""
     names = photos.names()
     present = [file for file in split if file in names]
     if not present:
@@ -130,7 +130,7 @@ def choose_photos(split: dict[str, str], photos: Photos, labels: dict | None, li
 
 
 def missing(files: list[str], split, labels: dict | None, out: Path) -> list[tuple]:
-    """What is still to be done, as `prepare_photo` takes it."""
+    """The tasks for `prepare_photo` whose files do not exist yet."""
     there = {(phase, kind): file_names(out / f"{phase}_{kind}") for phase in PHASES for kind in ("label", "img")}
     tasks, known = [], Names(labels or ())
     for file in files:
@@ -143,7 +143,7 @@ def missing(files: list[str], split, labels: dict | None, out: Path) -> list[tup
 
 
 def write_tables(src: Path, out: Path, split: dict[str, str], photos: Photos, size: int) -> None:
-    """split.csv, attributes.csv, landmarks.csv and identities.csv of the photos that `out` holds."""
+    """Write split.csv, attributes.csv, landmarks.csv and identities.csv of the photos in `out`."""
     there = {phase: file_names(out / f"{phase}_img") for phase in PHASES}
     files = [file for file, phase in split.items() if f"{Path(file).stem}.jpg" in there[phase]]
     rows = [(Path(file).stem, split[file]) for file in files]
@@ -163,7 +163,7 @@ def write_tables(src: Path, out: Path, split: dict[str, str], photos: Photos, si
 
 
 def _table(src: Path, which: str, files, columns: int | None = None):
-    """A published table that has a row for every file; None, said in a line, where it is not there."""
+    """Read a published table, which must have a row for every file; None, with a line printed, if it does not exist."""
     path = find_table(src, which)
     if path is None:
         print(f"--src {src}: holds no table of {which}, so no {which}.csv")
@@ -176,7 +176,7 @@ def _table(src: Path, which: str, files, columns: int | None = None):
 
 
 def _square_of(file: str, photos: Photos, size: int) -> Square:
-    """The geometry of a photo, by its header."""
+    """The geometry of a photo, from its header."""
     source, name = photos.open(file)
     with open_image(source, name) as image:
         width, height = image.size
@@ -200,7 +200,7 @@ def read_labels(folder: str | None, scheme: str, size: int) -> tuple[dict | None
 
 
 def load_parser(checkpoint: str, scheme: str, size: int):
-    """(the face parser of --parse, the spec of the data root it makes, what tells its weights apart)."""
+    """(the face parser of --parse, the spec of its label maps, the hash of its weights)."""
     from datasets import parse_faces  # torch takes seconds to import, and only --parse needs it
     from models.face_parser import FaceParser
     parser = FaceParser.load(checkpoint, gpu_ids="0")
@@ -209,7 +209,7 @@ def load_parser(checkpoint: str, scheme: str, size: int):
 
 
 def parse_photos(out: Path, phases, parser, args) -> None:
-    """Make the label maps of the photos that are written."""
+    """Make the label maps of the prepared photos."""
     from datasets import parse_faces
     for phase in phases:
         settings = parse_faces.Settings(args.size, photos=False, jobs=args.jobs)
@@ -261,7 +261,7 @@ def main(arguments=None) -> int:
     try:
         work_through(functools.partial(prepare_photo, job=Job(photos, out, args.size, spec.label_nc)), tasks, args.jobs,
                      "photos")
-    finally:  # an interrupted run's tables say what it has
+    finally:  # so that the tables of an interrupted run match its files
         write_tables(src, out, split, photos, args.size)
     if args.parse:
         parse_photos(out, phases, parser, args)

@@ -1,4 +1,4 @@
-"""CelebAMask-HQ as it is downloaded -> a data root that trains.
+"""Make a data root from CelebAMask-HQ as it is downloaded.
 
 python -m datasets.prepare_celebamask_hq --src CelebAMask-HQ --out datasets/faceOriginIm
 """
@@ -36,7 +36,7 @@ class Face:
 
     @property
     def phase(self) -> str:
-        """CelebA's own partition, so that nobody is trained on one and tested on the other."""
+        """CelebA's own split, so that no person is in both the training and the test set."""
         if self.original >= 182638:
             return "test"
         return "val" if self.original >= 162771 else "train"
@@ -66,10 +66,10 @@ def read_mapping(path) -> list[Face]:
 
 
 def paint(parts, scheme: str) -> np.ndarray:
-    """One label map from a face's part masks.
+    """Make a label map from a face's part masks.
 
     parts: {part name: (H, W) bool}, in any order. Returns (H, W) uint8 ids of `scheme`, painted in the order of the
-    ids: where parts overlap the later one stays (the nose over the skin, the hair over the ear).
+    ids: where parts overlap, the one with the higher id is on top (the nose over the skin, the hair over the ear).
     """
     shapes = {mask.shape for mask in parts.values()}
     if len(shapes) != 1:
@@ -82,19 +82,19 @@ def paint(parts, scheme: str) -> np.ndarray:
 
 
 def read_mask(path) -> np.ndarray:
-    """(H, W) bool: where a mask is anything but black, whatever its mode. Raises UserError naming the file."""
+    """(H, W) bool: where a mask of any mode is not black. Raises UserError naming the file."""
     with open_image(path) as image:
         load(image)
         if image.mode not in ("1", "L", "I", "I;16", "RGB"):
             image = image.convert("RGB")
         values = np.asarray(image)
-    if values.ndim == 3:  # as published; .any(axis=2) says the same and takes fifteen times as long
+    if values.ndim == 3:  # as published; .any(axis=2) gives the same and takes fifteen times as long
         values = values[..., 0] | values[..., 1] | values[..., 2]
     return values != 0
 
 
 def face_parts(src: Path, index: int) -> dict[str, np.ndarray]:
-    """The part masks a face has. Raises UserError where it has none: every face has a skin."""
+    """Read the part masks of a face. Raises UserError if it has none, as every face has skin."""
     folder = src / MASKS / str(index // MASKS_A_FOLDER)
     parts = {}
     for name in SCHEMES["celebamask-hq"][1:]:
@@ -110,7 +110,7 @@ def face_parts(src: Path, index: int) -> dict[str, np.ndarray]:
 
 
 def prepare_face(task, src: Path, out: Path, size: int, scheme: str) -> None:
-    """Write what is missing of one face. task: (Face, needs a label map, needs a photo)."""
+    """Write the missing files of one face. task: (Face, whether to write the label map, whether to write the photo)."""
     face, needs_label, needs_photo = task
     if needs_label:
         label = paint(face_parts(src, face.index), scheme)
@@ -120,19 +120,19 @@ def prepare_face(task, src: Path, out: Path, size: int, scheme: str) -> None:
     if needs_photo:
         source = src / PHOTOS / f"{face.index}.jpg"
         target = out / f"{face.phase}_img" / f"{face.index}.jpg"
-        # twice the size leaves the resampling filter enough to work on; a JPEG may be decoded no larger than that
+        # decoding a JPEG at no less than twice the size is faster, and enough for the resampling filter
         photo = read_image(source, draft_size=(2 * size, 2 * size))
         if photo.width != photo.height:
             raise UserError(f"{source}: is {photo.width}x{photo.height}, but CelebA-HQ's photos are square; fetch it "
                             "again")
         if photo.size == (size, size):
-            write_bytes(target, source.read_bytes())  # as published: encoding it again would only lose
+            write_bytes(target, source.read_bytes())  # as published, as encoding it again would lose quality
         else:
             write_photo(target, photo.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def choose_faces(src: Path, limit: int | None) -> list[Face]:
-    """The faces whose photo is there, in the mapping's order. Raises UserError where there are none."""
+    """The faces whose photo exists, in the mapping's order. Raises UserError if there are none."""
     faces = read_mapping(src / MAPPING)
     photos = file_names(src / PHOTOS)
     present = [face for face in faces if f"{face.index}.jpg" in photos]
@@ -145,7 +145,7 @@ def choose_faces(src: Path, limit: int | None) -> list[Face]:
 
 
 def missing(faces: list[Face], out: Path) -> list[tuple[Face, bool, bool]]:
-    """What is still to be done, as `prepare_face` takes it."""
+    """The tasks for `prepare_face` whose files do not exist yet."""
     there = {(phase, kind): file_names(out / f"{phase}_{kind}") for phase in PHASES for kind in ("label", "img")}
     tasks = [(face, f"{face.index}.png" not in there[face.phase, "label"],
               f"{face.index}.jpg" not in there[face.phase, "img"]) for face in faces]
@@ -153,7 +153,7 @@ def missing(faces: list[Face], out: Path) -> list[tuple[Face, bool, bool]]:
 
 
 def write_tables(src: Path, out: Path) -> None:
-    """split.csv: where each picture of `out` came from. attributes.csv: the 40 attributes, 1 or 0."""
+    """Write split.csv, with the origin of each picture in `out`, and attributes.csv, with the 40 attributes as 1 or 0."""
     everyone = read_mapping(src / MAPPING)
     undone = {task[0].index for task in missing(everyone, out)}
     faces = [face for face in everyone if face.index not in undone]
@@ -173,7 +173,7 @@ def write_tables(src: Path, out: Path) -> None:
 
 
 def check_source(src: Path) -> None:
-    """Raise UserError naming the part of the download that is not there."""
+    """Raise UserError naming a part of the download that is missing."""
     for name in (PHOTOS, MASKS):
         if not (src / name).is_dir():
             raise UserError(f"--src {src}: holds no folder {name}; give the unpacked CelebAMask-HQ folder")
@@ -208,7 +208,7 @@ def main(arguments=None) -> int:
     prepare = functools.partial(prepare_face, src=src, out=out, size=args.size, scheme=args.scheme)
     try:
         work_through(prepare, tasks, args.jobs, "faces")
-    finally:  # an interrupted run's tables say what it has
+    finally:  # so that the tables of an interrupted run match its files
         write_tables(src, out)
     counts = ", ".join(f"{sum(face.phase == phase for face in faces)} {phase}" for phase in PHASES)
     print(f"{out}: {len(faces)} faces ({counts}), {len(tasks)} of them written now")

@@ -1,4 +1,4 @@
-"""Cityscapes as it is unpacked -> <phase>_label, <phase>_inst and <phase>_img.
+"""Make a data root from Cityscapes as it is unpacked: <phase>_label, <phase>_inst and <phase>_img.
 
 python -m datasets.prepare_cityscapes --src cityscapes --out datasets/cityscapes
 """
@@ -24,7 +24,7 @@ CLASSES = ("unlabeled", "ego vehicle", "rectification border", "out of roi", "st
            "sidewalk", "parking", "rail track", "building", "wall", "fence", "guard rail", "bridge", "tunnel", "pole",
            "polegroup", "traffic light", "traffic sign", "vegetation", "terrain", "sky", "person", "rider", "car",
            "truck", "bus", "caravan", "trailer", "train", "motorcycle", "bicycle", "license plate")
-# what is published for each picture: (folder, end of the file name, our folder, modes its header may say)
+# the published files of each picture: {role: (folder, end of the file name, modes of the picture)}
 PARTS = {"img": ("leftImg8bit", "_leftImg8bit.png", ("RGB",)),
          "label": ("gtFine", "_gtFine_labelIds.png", ("L", "P")),
          "inst": ("gtFine", "_gtFine_instanceIds.png", ("I;16", "I", "L"))}
@@ -33,7 +33,7 @@ PHASES = {"train": "train", "val": "test"}
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture: its name (city_sequence_frame), city, and the split it is published in."""
+    """One picture: its name (city_sequence_frame), its city, and its published split."""
 
     name: str
     city: str
@@ -45,31 +45,32 @@ class Scene:
         return src / folder / self.split / self.city / (self.name + ending)
 
     def target(self, out: Path, kind: str) -> Path:
-        """Where it goes."""
+        """The file of a kind in the data root."""
         return out / f"{PHASES[self.split]}_{kind}" / f"{self.name}.png"
 
 
 def cityscapes_spec() -> DatasetSpec:
-    """Names and colours of the 35 classes. No pairs: in a mirrored street nothing changes its class."""
+    """Names and colours of the 35 classes. There are no flip pairs, as no class of a street is left or right."""
     colors = tuple(tuple(int(v) for v in row) for row in labelcolormap(len(CLASSES)))
     return DatasetSpec(label_nc=len(CLASSES), labels=CLASSES, colors=colors, scheme="cityscapes")
 
 
 def find_scenes(src: Path) -> list[Scene]:
-    """The scenes of train and val whose three files are there. Raises UserError for a file without its partners."""
-    scenes, lonely = [], []
+    """The scenes of train and val, with three files each. Raises UserError if one has only some of them."""
+    scenes, missing_files = [], []
     for split in PHASES:
         found = {kind: _names(src, split, kind) for kind in PARTS}
         everything = set().union(*found.values())
         for name, city in sorted(everything):
             absent = [kind for kind in PARTS if (name, city) not in found[kind]]
             if absent:
-                lonely.append(Scene(name, city, split).source(src, absent[0]))
+                missing_files.append(Scene(name, city, split).source(src, absent[0]))
             else:
                 scenes.append(Scene(name, city, split))
-    if lonely:
-        raise UserError(f"--src {src}: {len(lonely)} files are missing beside their partners: {first_few(lonely, 3)}; "
-                        "unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip into one folder again")
+    if missing_files:
+        raise UserError(f"--src {src}: {len(missing_files)} files are missing beside their partners: "
+                        f"{first_few(missing_files, 3)}; unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip into "
+                        "one folder again")
     if not scenes:
         raise UserError(f"--src {src}: holds no leftImg8bit/train/<city>/*_leftImg8bit.png with its gtFine files; give "
                         "the folder both archives were unpacked into")
@@ -83,7 +84,7 @@ def _names(src: Path, split: str, kind: str) -> set[tuple[str, str]]:
 
 
 def prepare_scene(task, src: Path, out: Path, link: bool) -> None:
-    """Copy or link what is missing of a scene. task: (Scene, kinds). Raises UserError for files of the wrong sort."""
+    """Copy or link the missing files of a scene. task: (Scene, kinds). Raises UserError for files of a wrong mode or size."""
     scene, kinds = task
     sizes = {kind: _checked_size(scene.source(src, kind), PARTS[kind][2]) for kind in PARTS}
     if len(set(sizes.values())) > 1:
@@ -113,7 +114,7 @@ def _place(source: Path, target: Path, link: bool) -> None:
 
 
 def missing(scenes: list[Scene], out: Path) -> list[tuple[Scene, list[str]]]:
-    """What is still to be done, as `prepare_scene` takes it."""
+    """The tasks for `prepare_scene` whose files do not exist yet."""
     there = {(split, kind): file_names(out / f"{PHASES[split]}_{kind}") for split in PHASES for kind in PARTS}
     tasks = [(scene, [kind for kind in PARTS if f"{scene.name}.png" not in there[scene.split, kind]])
              for scene in scenes]
@@ -147,7 +148,7 @@ def main(arguments=None) -> int:
     tasks = missing(scenes, out)
     try:
         work_through(functools.partial(prepare_scene, src=src, out=out, link=args.link), tasks, args.jobs, "pictures")
-    finally:  # an interrupted run's table says what it has
+    finally:  # so that the table of an interrupted run matches its files
         undone = {task[0] for task in missing(everything, out)}
         write_csv(out / "split.csv", ("name", "split", "source", "city"),
                   [(scene.name, PHASES[scene.split], scene.source(src, "img").relative_to(src), scene.city)

@@ -1,4 +1,4 @@
-"""Change a face data root from one numbering of the parts to the other, exactly and back.
+"""Renumber the label maps of a face data root from one scheme to the other; the change can be undone exactly.
 
 python -m datasets.relabel --data datasets/faceOriginIm --to face-parsing
 """
@@ -20,8 +20,8 @@ from datasets._work import work_through
 from util.errors import UserError, command_line
 from util.files import make_folder, read_json, write_json
 
-# All maps are converted in here first; only when every one is done do they replace the old ones. The journal says how
-# far that went, so that a root is never left with maps of both numberings and nothing to tell them apart.
+# Maps are first converted into this folder, and replace the old ones once all are done. The journal records the progress, so
+# that an interrupted run, which may leave maps of both numberings, can be completed.
 STAGE, JOURNAL = ".relabel", "journal.json"
 KINDS = ("label", "inst")
 
@@ -34,8 +34,8 @@ def translation(before: str, after: str) -> np.ndarray:
 def relabel(ids: np.ndarray, table: np.ndarray, name="label map", dontcare: int | None = None) -> np.ndarray:
     """Renumber a label or instance map: (H, W) integers -> (H, W) int32.
 
-    Ids from 1000 up are instances, class * 1000 + number, and keep their number; `dontcare`, the id of unlabelled pixels,
-    stays what it is. Raises UserError naming `name` for a class that the numbering does not have.
+    Ids from 1000 up are instances, class * 1000 + number, and keep their number; `dontcare`, the id of unlabelled pixels, is
+    unchanged. Raises UserError naming `name` for an id that is not in the scheme.
     """
     ids = ids.astype(np.int32)
     unlabelled = np.zeros(ids.shape, bool) if dontcare is None else ids == dontcare
@@ -49,7 +49,7 @@ def relabel(ids: np.ndarray, table: np.ndarray, name="label map", dontcare: int 
 
 
 def folders_of(root: Path) -> list[str]:
-    """The names of the label and instance folders of a data root. Raises UserError where there is none."""
+    """The names of the label and instance folders of a data root. Raises UserError if there are none."""
     found = sorted(path.name for path in root.iterdir()
                    if path.is_dir() and path.name.endswith(tuple(f"_{kind}" for kind in KINDS)))
     if not any(name.endswith("_label") for name in found):
@@ -58,13 +58,13 @@ def folders_of(root: Path) -> list[str]:
 
 
 def convert(task, table: np.ndarray, dontcare: int | None = None) -> None:
-    """Write one map's new numbering. task: (source, target)."""
+    """Renumber one map. task: (source, target)."""
     source, target = task
     write_ids(target, relabel(read_label(source), table, source, dontcare))
 
 
 def stage_maps(root: Path, table: np.ndarray, dontcare: int | None, jobs: int) -> None:
-    """Convert every map into the stage, see `relabel`; what is there already is not done again."""
+    """Renumber all maps into the staging folder, see `relabel`, except those that are there already."""
     tasks = []
     for folder in folders_of(root):
         for path in list_images(root / folder).values():
@@ -77,7 +77,7 @@ def stage_maps(root: Path, table: np.ndarray, dontcare: int | None, jobs: int) -
 
 
 def replace_maps(root: Path, spec: DatasetSpec) -> int:
-    """Move the staged maps over the old ones and say so in dataset.json; can be broken off and done again."""
+    """Replace the maps by the staged ones and update dataset.json. Can be repeated after an interruption. Returns the count."""
     count = 0
     for folder in folders_of(root):
         old = {path.relative_to(root / folder).with_suffix(""): path for path in list_images(root / folder).values()}
@@ -85,7 +85,7 @@ def replace_maps(root: Path, spec: DatasetSpec) -> int:
             name = staged.relative_to(root / STAGE / folder)
             before = old.get(name.with_suffix(""))
             if before is not None and before.name != name.name:
-                before.unlink()  # a.bmp, soon a.png; before it, as the two beside each other would be one name twice
+                before.unlink()  # a.bmp becomes a.png; first, as two files of one name but for the extension are refused
             os.replace(staged, root / folder / name)
             count += 1
     path = root / FILE_NAME
@@ -102,14 +102,14 @@ def new_spec(old: DatasetSpec, table: np.ndarray, after: str) -> DatasetSpec:
     return dataclasses.replace(spec, colors=tuple(colors), parts=old.parts or spec.parts)
 
 
-def half_way(root: Path) -> bool:
-    """Whether a change was broken off while maps were being replaced: until it is finished they are of both kinds."""
+def is_interrupted(root: Path) -> bool:
+    """Whether an earlier run was interrupted while replacing maps, so that some are of either numbering."""
     path = Path(root) / STAGE / JOURNAL
     return path.is_file() and read_json(path).get("state") == "replacing"
 
 
 def begin(root: Path, before: str, after: str) -> dict:
-    """The journal of this change: a new one, or that of a run broken off. Raises UserError for another change."""
+    """The journal of this change: a new one, or that of an interrupted run. Raises UserError if that made another change."""
     path = root / STAGE / JOURNAL
     journal = read_json(path) if path.is_file() else None
     if journal and journal["state"] == "replacing" and journal["to"] != after:
@@ -138,7 +138,7 @@ def flags() -> Program:
 
 
 def current_scheme(spec: DatasetSpec, asked: str | None, root: Path) -> str:
-    """The numbering a data root has. Raises UserError where nobody says, or the two that say differ."""
+    """The numbering of a data root. Raises UserError if it is not known, or --from contradicts dataset.json."""
     if asked and spec.scheme and asked != spec.scheme:
         raise UserError(f"--from {asked}: {root / FILE_NAME} says the numbering is {spec.scheme}; leave --from out")
     scheme = asked or spec.scheme
@@ -157,7 +157,7 @@ def main(arguments=None) -> int:
     folders_of(root)
     spec = DatasetSpec.read(root)
     before = current_scheme(spec, args.before, root)
-    if before == args.to and not half_way(root):
+    if before == args.to and not is_interrupted(root):
         shutil.rmtree(root / STAGE, ignore_errors=True)
         print(f"{root}: is numbered {args.to} already")
         return 0

@@ -24,7 +24,7 @@ def test_a_face_is_found_by_its_box_and_better_by_its_eyes(monkeypatch):
     detectors = {"haarcascade_frontalface_alt2": lambda *a, **k: np.array([(5, 5, 30, 30), (100, 50, 100, 100)]),
                  "haarcascade_eye_tree_eyeglasses": lambda *a, **k: np.array(eyes), "haarcascade_eye": lambda *a, **k: ()}
     monkeypatch.setattr(face_detection, "_cascade", lambda name: SimpleNamespace(detectMultiScale=detectors[name]))
-    monkeypatch.setattr(face_detection, "_is_found_again", lambda grey, face: True)
+    monkeypatch.setattr(face_detection, "_is_verified", lambda grey, face: True)
     face, smaller = find_faces(np.zeros((1280, 640, 3), np.uint8))
     assert face.how == "box", "one eye is not enough"
     np.testing.assert_allclose(face.points, ((100, 50) + IN_BOX * 100) * 2)

@@ -118,7 +118,7 @@ def test_broken_off_while_replacing_the_same_command_finishes(root, monkeypatch,
         if moment < 5:  # five maps in all
             with pytest.raises(KeyboardInterrupt):
                 run(root, "--to", "face-parsing")
-            assert relabel.half_way(root)
+            assert relabel.is_interrupted(root)
             assert any(problem.kind == "unfinished" for problem in check.full_check(root).problems)
             with pytest.raises(UserError, match="finish it with --to face-parsing first"):
                 run(root, "--to", "celebamask-hq")
