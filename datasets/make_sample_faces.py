@@ -1,10 +1,11 @@
 """Draw a data set of illustrated portraits with exact label maps in the 19 classes of CelebAMask-HQ.
 
     python -m datasets.make_sample_faces --out datasets/faces --train 2000 --test 100 --size 512
+    python -m datasets.make_sample_faces --flow
 
-writes DIR/{train,test}_img/NNNN.jpg, DIR/{train,test}_label/NNNN.png (8 bits, ids 0..18) and DIR/dataset.json.
+The first writes DIR/{train,test}_img/NNNN.jpg, DIR/{train,test}_label/NNNN.png (8 bits, ids 0..18) and DIR/dataset.json.
 The same seed gives the same files, byte for byte, whatever the number of jobs; portrait NNNN depends only on the seed, its
-number, its split and its size.
+number, its split and its size. The second writes both data roots of README's documented flow.
 """
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from data.dataset_spec import face_spec
+from data.dataset_spec import FILE_NAME, face_spec
+from datasets._folders import start_root
 from datasets._program import Program
 from datasets._work import work_through
 from datasets.portraits.portrait import draw_portrait
@@ -27,15 +29,38 @@ from util.files import make_folder, write_bytes
 
 SPLITS = ("train", "test")
 JPEG = {"quality": 90, "optimize": True}
+# what the documented flow learns from, and whose faces it then encodes and draws; by the seed they are of
+FLOW = ("datasets/faceOriginIm", "datasets/faceOriginT")
+# networks and losses for two processor cores and minutes; docs/recipes.md says what each is for
+SMALL = {"resize_or_crop": "resize", "batchSize": 2, "ngf": 16, "ndf": 16, "nef": 8, "n_downsample_global": 4,
+         "n_blocks_global": 4, "n_downsample_E": 3, "feat_skip": True, "norm_E": "none", "upsample": "resize",
+         "no_vgg_loss": True, "lambda_pyr": 20, "lr": 0.0006, "niter": 7, "niter_decay": 7, "print_freq": 48,
+         "display_freq": 48}
 
 
 def make_sample_faces(out: str | os.PathLike, train: int, test: int, size: int, seed: int = 0, jobs: int = 0) -> None:
     """Write `train` and `test` portraits of `size` x `size` pixels into the folder `out`. jobs: see `_work.job_count`."""
-    out = Path(out)
+    _draw(Path(out), train, test, size, seed, jobs)
+    face_spec(defaults={"loadSize": size}).write(out)
+
+
+def make_flow(train: int, test: int, size: int, seed: int = 0, jobs: int = 0) -> None:
+    """Write both data roots of the documented flow. Raises UserError where one is there that this did not make."""
+    roots = [(Path(out), seed + i) for i, out in enumerate(FLOW)]
+    for out, _ in roots:
+        if any(out.glob("*_*/*")) and not (out / FILE_NAME).is_file():
+            raise UserError(f"--flow: {out} holds data already; move that away, or draw into another folder with --out")
+    for out, of in roots:
+        start_root(out, face_spec(defaults={"loadSize": size, **SMALL}),
+                   {"program": "make_sample_faces", "train": train, "test": test, "size": size, "seed": of})
+    for out, of in roots:
+        _draw(out, train, test, size, of, jobs)
+
+
+def _draw(out: Path, train: int, test: int, size: int, seed: int, jobs: int) -> None:
     tasks = [(split, number) for split, count in zip(SPLITS, (train, test)) for number in range(count)]
     _prepare(out, {f"{split}/{number:04d}" for split, number in tasks})
     work_through(partial(_write_portrait, out, size, seed), tasks, jobs, "portraits")
-    face_spec(defaults={"loadSize": size}).write(out)
 
 
 def _prepare(out: Path, wanted: set[str]) -> None:
@@ -68,11 +93,14 @@ def _encoded(pixels: np.ndarray, form: str, **options) -> bytes:
 
 def flags() -> Program:
     parser = Program("make_sample_faces", "Draw illustrated portraits with exact label maps (19 classes of CelebAMask-HQ).",
-                     "--out datasets/faces --train 2000 --test 100 --size 512 --seed 1")
-    parser.add_shared("--out")
-    parser.add_argument("--train", type=whole(0), default=96, help="training portraits")
-    parser.add_argument("--test", type=whole(0), default=24, help="test portraits")
-    parser.add_shared("--size", type=whole(32, 2048), default=256)
+                     "--out datasets/faces --train 2000 --test 100 --size 512 --seed 1", "--flow")
+    parser.add_shared("--out", required=False)
+    parser.add_argument("--flow", action="store_true", help=f"instead of --out: write {' and '.join(FLOW)}, for the documented "
+                        "flow, with small networks and short training in their dataset.json")
+    parser.add_argument("--train", type=whole(0), help="training portraits (default: 96, with --flow 48 each)")
+    parser.add_argument("--test", type=whole(0), help="test portraits (default: 24, with --flow 12 each)")
+    parser.add_shared("--size", type=whole(32, 2048), default=None, help="side of photos and label maps, in pixels (default: "
+                      "256, with --flow 512)")
     parser.add_argument("--seed", type=whole(0), default=0, help="another seed, other people")
     parser.add_shared("--jobs", "--verbose")
     return parser
@@ -81,10 +109,18 @@ def flags() -> Program:
 def main(arguments=None) -> int:
     """The program; returns its exit status."""
     args = flags().parse_args(arguments)
-    if args.train + args.test == 0:
+    if args.flow == bool(args.out):
+        raise UserError("--out and --flow: give one of the two" if args.flow else "--out: name a folder, or give --flow")
+    train, test, size = (usual if value is None else value for value, usual in zip(
+        (args.train, args.test, args.size), (48, 12, 512) if args.flow else (96, 24, 256)))
+    if train + test == 0:
         raise UserError("--train 0 --test 0: nothing to draw; ask for at least one portrait")
-    make_sample_faces(args.out, args.train, args.test, args.size, args.seed, args.jobs)
-    print(f"{args.out}: {args.train} training and {args.test} test portraits of {args.size} x {args.size} pixels")
+    if args.flow:
+        make_flow(train, test, size, args.seed, args.jobs)
+    else:
+        make_sample_faces(args.out, train, test, size, args.seed, args.jobs)
+    for out in FLOW if args.flow else [args.out]:
+        print(f"{out}: {train} training and {test} test portraits of {size} x {size} pixels")
     return 0
 
 

@@ -12,9 +12,10 @@ from PIL import Image
 
 from data.dataset_spec import CELEBAMASK_HQ, face_spec
 from datasets._work import LEAST_SHARE
-from datasets.make_sample_faces import make_sample_faces
+from datasets.make_sample_faces import main, make_sample_faces
 from datasets.portraits import classes
 from datasets.portraits.portrait import draw_portrait
+from tests.conftest import options, tree
 from util.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,6 +71,34 @@ def test_size_asked_for_is_given(size, tmp_path):
 def test_same_person_at_any_size():
     small, large = (draw_portrait(np.random.default_rng(3), size)[1] for size in (128, 384))
     assert (small == large[1::3, 1::3]).mean() > 0.985
+
+
+def test_the_flow_has_two_roots_of_different_people_that_train_small(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    argv = ["--flow", "--train", "2", "--test", "1", "--size", "32", "--jobs", "1"]
+    assert main(argv) == 0
+    roots = [tmp_path / name for name in ("datasets/faceOriginIm", "datasets/faceOriginT")]
+    for root in roots:
+        assert len(list((root / "train_img").iterdir())) == 2 and len(list((root / "test_label").iterdir())) == 1
+        opt = options(["--name", "x", "--dataroot", root, "--label_feat", "--loadSize", "512"])
+        assert (opt.loadSize, opt.label_nc, opt.ngf, opt.niter, opt.no_vgg_loss) == (512, 19, 16, 7, True)
+    assert (roots[0] / "train_img/0000.jpg").read_bytes() != (roots[1] / "train_img/0000.jpg").read_bytes()
+    before = tree(tmp_path)
+    (roots[1] / "train_img/0001.jpg").unlink()
+    assert main(argv) == 0 and tree(tmp_path) == before, "broken off, the same command goes on"
+
+
+@pytest.mark.parametrize("description", [None, '{"label_nc": 19}'])
+def test_the_flow_leaves_other_data_alone(tmp_path, monkeypatch, description):
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "datasets/faceOriginT/train_img/0000.jpg"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"mine")
+    if description:
+        (own.parents[1] / "dataset.json").write_text(description)
+    with pytest.raises(UserError, match="datasets/faceOriginT"):
+        main(["--flow", "--train", "1", "--test", "0", "--size", "32"])
+    assert own.read_bytes() == b"mine" and not (tmp_path / "datasets/faceOriginIm/train_img").exists()
 
 
 def test_shipped_set_is_whole_and_small():
@@ -142,6 +171,7 @@ def test_looks_vary_independently(portraits):
     (["--train", "many"], "--train"),
     (["--train", "0", "--test", "0"], "nothing to draw"),
     (["--seed", "-1"], "--seed"),
+    (["--flow"], "--out and --flow"),
 ])
 def test_bad_arguments_end_in_one_line(flags, about, tmp_path):
     command = [sys.executable, "-m", "datasets.make_sample_faces", "--out", str(tmp_path / "new"), *flags]
