@@ -23,6 +23,9 @@ from util.progress import Progress
 from util.stopwatch import Stopwatch
 from util.visualizer import Visualizer
 
+SHORTER = ("Shorter: `make demo` (minutes), the small networks of docs/recipes.md, a smaller --loadSize, fewer epochs "
+           "(--niter, --niter_decay)")
+
 
 @command_line
 def main():
@@ -73,7 +76,8 @@ class Training:
         if self.position.epoch > self.epochs:
             print(f"Nothing left to do: all {self.epochs} epochs are done. A larger --niter or --niter_decay goes on.")
             return 0
-        bar = Progress(self.epochs * len(self.loader), self.position.total) if distributed.is_main() else distributed.Quiet()
+        bar = Progress(self.epochs * len(self.loader), self.position.total, SHORTER) if distributed.is_main() else \
+            distributed.Quiet()
         with Interrupts() as interrupts, bar as self.progress:
             try:
                 while self.position.epoch <= self.epochs and not interrupts.wanted:

@@ -15,7 +15,7 @@ from util import loss_log, page_facts, page_links
 from util.errors import UserError
 from util.html import HTML
 from util.plots import moving_mean, plot_losses, thin
-from util.progress import Progress
+from util.progress import Forecast, Progress
 from util.result_page import ResultPage, remark_of
 from util.run_files import RunFiles
 from util.visualizer import Visualizer
@@ -378,3 +378,26 @@ def test_progress_in_a_log_is_lines_and_ends_with_the_last_state(capfd, monkeypa
     last = text.strip().splitlines()[-1]
     assert "\r" not in text and "10/10 pictures" in last and "pictures/s" in last
     assert "epoch 3/200" in last and "waiting for data 3%" in last
+
+
+def course_of(monkeypatch, pictures, seconds, first=60.0, steps=30):
+    """The lines of a forecast over steps of one picture that take `seconds`, the first one `first`."""
+    clock = [0.0]
+    monkeypatch.setattr("util.progress.time.monotonic", lambda: clock[0])
+    forecast, lines = Forecast(pictures, "Shorter: less."), []
+    for i in range(steps):
+        clock[0] += seconds if i else first
+        lines.append(forecast.after(1))
+    return lines
+
+
+@pytest.mark.parametrize("pictures, seconds, words, step", [
+    (19200, 11.25, "60 hours, at 11 s", 1), (40000, 0.1, "67 minutes, at 0.1 s", 20), (10 ** 6, 0.5, "6 days, at 0.5 s", 4)])
+def test_a_long_training_is_told_once_before_it_is_waited_for(monkeypatch, pictures, seconds, words, step):
+    lines = course_of(monkeypatch, pictures, seconds)
+    assert lines[step] == f"This training will take about {words} a picture. Shorter: less."
+    assert [line for i, line in enumerate(lines) if i != step] == [""] * (len(lines) - 1)
+
+
+def test_a_short_training_is_not_spoken_of_whatever_its_first_step_took(monkeypatch):
+    assert not any(course_of(monkeypatch, 300, 11.25, first=900.0)) and not any(course_of(monkeypatch, 3, 2000.0, steps=3))

@@ -362,6 +362,16 @@ def test_the_printed_command_goes_on_from_the_interruption(tmp_path, root, more)
     assert f"Going on after {pictures_done} pictures of epoch {epoch}" in done.out
 
 
+def test_a_long_training_is_told_before_its_first_line_and_after_a_resume(tmp_path, root, monkeypatch):
+    monkeypatch.setattr("util.progress.LONG", 0.0)
+    monkeypatch.setattr("util.progress._MEASURED", 0.0)
+    for more in ([], ["--continue_train", "--niter", "4"]):
+        out = succeed(call("train", *flags(tmp_path, root, "--print_freq", "5", *more))).out.splitlines()
+        told, = (i for i, line in enumerate(out) if line.startswith("This training will take about"))
+        assert "make demo" in out[told] and "docs/recipes.md" in out[told]
+        assert told < next(i for i, line in enumerate(out) if line.startswith("(epoch"))
+
+
 def test_nothing_left_to_do_is_said_and_more_epochs_go_on(tmp_path, root):
     argv = flags(tmp_path, root, "--niter", "1")
     succeed(call("train", *argv))

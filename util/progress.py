@@ -1,9 +1,13 @@
-"""The bar of a running training."""
+"""The bar of a running training, and a word on how long it will take where that is long."""
 from __future__ import annotations
 
 import sys
+import time
 
 from tqdm import tqdm
+
+LONG = 3600.0  # seconds; a shorter training is not spoken of
+_MEASURED = 2.0  # seconds over which a speed is measured
 
 
 class Progress:
@@ -13,11 +17,13 @@ class Progress:
     always shown. Use it as a context manager, or call `close()`.
     """
 
-    def __init__(self, total_pictures: int, done: int = 0):
+    def __init__(self, total_pictures: int, done: int = 0, shorter: str = ""):
         """
         Args:
             total_pictures: of the whole training.      done: of those, before a resume; they do not count as speed.
+            shorter: where given, a line says how long the rest will take, if that is long, and this after it.
         """
+        self._forecast = Forecast(total_pictures - done, shorter) if shorter else None
         terminal = sys.stderr.isatty()
         words = "{n_fmt}/{total_fmt} pictures, {rate_noinv_fmt}, {remaining} left{postfix}"
         self._bar = tqdm(
@@ -40,6 +46,8 @@ class Progress:
         if words:
             self._bar.set_postfix_str(", ".join(words), refresh=False)
         self._bar.update(n)
+        if self._forecast and (line := self._forecast.after(n)):
+            tqdm.write(line)
 
     def close(self) -> None:
         """Show the last state and leave it standing. A second call does nothing."""
@@ -50,6 +58,43 @@ class Progress:
 
     def __exit__(self, *error):
         self.close()
+
+
+class Forecast:
+    """From the first steps of a training, one line on how long it will take, where that is over an hour.
+
+    The very first step does not count: it waits for memory, for loader processes and for compilers.
+    """
+
+    def __init__(self, pictures: int, shorter: str):
+        """pictures: still to come. shorter: what the line says after it."""
+        self._left, self._shorter = pictures, shorter
+        self._began, self._counted, self._said = None, 0, False
+
+    def after(self, count: int) -> str:
+        """The line, where it is due after a step of `count` pictures; else ''."""
+        now, self._left = time.monotonic(), self._left - count
+        if self._said:
+            return ""
+        if self._began is None:
+            self._began = now
+            return ""
+        self._counted += count
+        if now - self._began < _MEASURED:
+            return ""
+        self._said = True
+        speed = (now - self._began) / self._counted
+        if speed * self._left < LONG:
+            return ""
+        return f"This training will take about {in_words(speed * self._left)}, at {speed:.2g} s a picture. {self._shorter}"
+
+
+def in_words(seconds: float) -> str:
+    """A long time: '90 minutes', '7 hours', '12 days'."""
+    for unit, length, most in (("minutes", 60, 120), ("hours", 3600, 72)):
+        if seconds < length * most:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86400:.0f} days"
 
 
 class _Lines:
