@@ -29,9 +29,9 @@ from util.files import make_folder, write_bytes
 
 SPLITS = ("train", "test")
 JPEG = {"quality": 90, "optimize": True}
-# what the documented flow learns from, and whose faces it then encodes and draws; by the seed they are of
+# the data roots of the documented flow: the photos to learn from, and those of the target
 FLOW = ("datasets/faceOriginIm", "datasets/faceOriginT")
-# networks and losses for two processor cores and minutes; docs/recipes.md says what each is for
+# small networks and a short training, which two processor cores do in minutes; docs/recipes.md explains each flag
 SMALL = {"resize_or_crop": "resize", "batchSize": 2, "ngf": 16, "ndf": 16, "nef": 8, "n_downsample_global": 4,
          "n_blocks_global": 4, "n_downsample_E": 3, "feat_skip": True, "norm_E": "none", "upsample": "resize",
          "no_vgg_loss": True, "lambda_pyr": 20, "lr": 0.0006, "niter": 7, "niter_decay": 7, "print_freq": 48,
@@ -45,7 +45,7 @@ def make_sample_faces(out: str | os.PathLike, train: int, test: int, size: int, 
 
 
 def make_flow(train: int, test: int, size: int, seed: int = 0, jobs: int = 0) -> None:
-    """Write both data roots of the documented flow. Raises UserError where one is there that this did not make."""
+    """Write both data roots of the documented flow. Raises UserError if one of them holds other data."""
     roots = [(Path(out), seed + i) for i, out in enumerate(FLOW)]
     for out, _ in roots:
         if any(out.glob("*_*/*")) and not (out / FILE_NAME).is_file():

@@ -150,7 +150,7 @@ class BaseOptions:
         spec = DatasetSpec.read(dataroot)
         said = flag_values(parser, spec, str(Path(dataroot) / "dataset.json"), training=self.role == "train")
         if start:
-            known = pretrained.less_what_the_data_says(known, said)
+            known = pretrained.without_data_facts(known, said)
         for origin, found in (("dataset.json", said), ("--load_pretrain" if start else "opt.json", known),
                               ("command line", explicit)):
             values.update(found)

@@ -1,4 +1,4 @@
-"""What a command takes over from the weights that --load_pretrain names: from their opt.json, else from their shapes."""
+"""The flags that a command takes over from the weights of --load_pretrain: from their opt.json, else from their shapes."""
 from __future__ import annotations
 
 import re
@@ -8,8 +8,8 @@ from models.models import model_flags
 from options import saved
 from util.checkpoint import read_together
 
-# what pictures and label maps hold: a data root knows it better than weights that were trained on another
-_OF_THE_DATA = {"label_nc", "contain_dontcare_label", "input_nc", "output_nc"}
+# facts about pictures and label maps, for which dataset.json goes before the weights
+_DATA_FACTS = {"label_nc", "contain_dontcare_label", "input_nc", "output_nc"}
 
 
 def find(first) -> dict:
@@ -22,14 +22,15 @@ def find(first) -> dict:
 
 
 def are_a_start(options, record) -> bool:
-    """Whether a command starts from the record's weights, instead of going on with, drawing or encoding the experiment."""
+    """Whether the values come from weights to start from (or, without opt.json, to encode with), not from an experiment."""
     return "weights" in record and (options.role == "train" or "options" not in record)
 
 
 def values(parser, record, typed: dict) -> tuple[dict, str]:
     """(the values that a training from other weights takes over, checked like typed ones, and where they were found).
 
-    They are of flags that shape networks. typed: the flags of the command line. Raises UserError as the model's `start_from`.
+    Only flags that shape networks are taken over. typed: the flags of the command line. Raises UserError as `start_from` of the
+    model does.
     """
     flags = model_flags(parser.get_default("model"))
     if "options" in record:
@@ -50,6 +51,6 @@ def _states(folder: Path, epoch: str) -> dict[str, dict]:
             for file, state in read_together(folder, names).items()}
 
 
-def less_what_the_data_says(known: dict, said: dict) -> dict:
-    """The values to take over beside those that dataset.json sets: of classes and channels it has the last word."""
-    return {dest: value for dest, value in known.items() if not (dest in said and dest in _OF_THE_DATA)}
+def without_data_facts(known: dict, said: dict) -> dict:
+    """`known` without the numbers of classes and channels that dataset.json sets. said: {flag: value} of dataset.json."""
+    return {dest: value for dest, value in known.items() if not (dest in said and dest in _DATA_FACTS)}

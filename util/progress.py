@@ -1,4 +1,4 @@
-"""The bar of a running training, and a word on how long it will take where that is long."""
+"""The progress bar of a training, and a line on its duration if that is long."""
 from __future__ import annotations
 
 import sys
@@ -6,8 +6,8 @@ import time
 
 from tqdm import tqdm
 
-LONG = 3600.0  # seconds; a shorter training is not spoken of
-_MEASURED = 2.0  # seconds over which a speed is measured
+LONG = 3600.0  # seconds from which the duration is printed
+_MEASURED = 2.0  # seconds over which the speed is measured
 
 
 class Progress:
@@ -21,7 +21,7 @@ class Progress:
         """
         Args:
             total_pictures: of the whole training.      done: of those, before a resume; they do not count as speed.
-            shorter: where given, a line says how long the rest will take, if that is long, and this after it.
+            shorter: if given, a long duration is printed, with this text after it.
         """
         self._forecast = Forecast(total_pictures - done, shorter) if shorter else None
         terminal = sys.stderr.isatty()
@@ -61,18 +61,18 @@ class Progress:
 
 
 class Forecast:
-    """From the first steps of a training, one line on how long it will take, where that is over an hour.
+    """Estimates the duration of a training from its first steps, for one line if it is longer than `LONG`.
 
-    The very first step does not count: it waits for memory, for loader processes and for compilers.
+    The first step is not counted, as it includes allocation, the start of loader processes and compilation.
     """
 
     def __init__(self, pictures: int, shorter: str):
-        """pictures: still to come. shorter: what the line says after it."""
+        """pictures: number still to train on. shorter: text at the end of the line."""
         self._left, self._shorter = pictures, shorter
         self._began, self._counted, self._said = None, 0, False
 
     def after(self, count: int) -> str:
-        """The line, where it is due after a step of `count` pictures; else ''."""
+        """The line, if it is due after a step of `count` pictures; else ''."""
         now, self._left = time.monotonic(), self._left - count
         if self._said:
             return ""
