@@ -52,7 +52,7 @@ class Validation:
         self.opt, self.model = opt, model
         phase = held_out_phase(opt)
         whole = {"role": "test", "serial_batches": True, "no_flip": True, "nThreads": 0, "max_dataset_size": opt.val_max,
-                 "resize_or_crop": without_crop(opt.resize_or_crop)}
+                 "resize_or_crop": _whole(opt.resize_or_crop)}
         try:
             self.loader = CreateDataLoader(opt.replace(**whole, phase=phase or opt.phase, part=None if phase else "held out"))
         except UserError as error:
@@ -97,6 +97,12 @@ class Validation:
         if self.figure and values.get(self.figure) is not None:
             error = metrics.figures[self.figure].error(values[self.figure])
         return Found(epoch, total, len(metrics.names), values, error)
+
+
+def _whole(resize_or_crop: str) -> str:
+    """The preprocessing of whole pictures, whatever the crops that are trained on; padded to sides that the networks take."""
+    mode = without_crop(resize_or_crop)
+    return mode if mode == "none" or "pad" in mode else f"{mode}_pad"
 
 
 def improved(found: Found, best: dict | None) -> dict | None:

@@ -69,6 +69,14 @@ def test_without_folders_a_share_of_the_training_pictures_is_held_out(tmp_path):
     assert "10 training pictures" in other.out
 
 
+def test_whole_pictures_are_drawn_beside_a_training_on_crops(tmp_path):
+    """SPADE's 286 and 256: the whole picture is no size that the networks take."""
+    root = write_root(tmp_path / "data", {"train": 3, "val": 2}, size=(36, 30))
+    crops = ["--resize_or_crop", "scale_width_and_crop", "--loadSize", "36", "--fineSize", "32"]
+    done = train(tmp_path, root, "--val_freq", "3", *crops, "--no_html")
+    assert "after epoch 3, 2 pictures" in done.out
+
+
 @pytest.mark.parametrize("flags, said", [
     (["--val_phase", "gone"], "--val_freq 1: .*gone_label"),
     (["--val_best", "beauty"], "--val_best beauty: there is no metric"),
