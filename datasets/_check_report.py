@@ -13,15 +13,21 @@ from PIL import Image
 from datasets._check_pictures import thumbnails
 from util.errors import UserError
 from util.files import make_folder, write_text
+from util.html import facts_block
 from util.util import palette
 
 SHOWN = 200  # lines a kind of problem on the page
 PICTURES, SIDE = 12, 240
 
 _STYLE = """
-:root { color-scheme: light; --line: #d9dde3; --soft: #5b6472; --bad: #b3261e; --odd: #8a5a00; --good: #1b6e3c; }
+:root { color-scheme: light dark; --paper: #fff; --ink: #1c2128; --line: #d9dde3; --soft: #5b6472; --bad: #b3261e;
+        --odd: #8a5a00; --good: #1b6e3c; --bar: #4a7bb7; }
+@media (prefers-color-scheme: dark) {
+  :root { --paper: #15171a; --ink: #e9eaec; --line: #30343a; --soft: #9aa1ab; --bad: #f2867d; --odd: #e0b84c; --good: #7cc894;
+          --bar: #5d8fce; }
+}
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1180px; padding: 20px 24px 48px; color: #1c2128; background: #fff;
+body { margin: 0 auto; max-width: 1180px; padding: 20px 24px 48px; color: var(--ink); background: var(--paper);
        font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 h1 { font-size: 22px; line-height: 1.25; margin: 0 0 4px; overflow-wrap: anywhere; }
 h2 { font-size: 17px; margin: 36px 0 10px; }
@@ -35,6 +41,11 @@ details.error { border-left-color: var(--bad); }
 details.note { border-left-color: var(--line); }
 summary { cursor: pointer; font-weight: 600; }
 summary span { color: var(--soft); font-weight: 400; }
+.facts { border: 0; padding: 0; font-size: 13.5px; }
+.facts summary { font-weight: 400; color: var(--soft); }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 20px; margin: 8px 0; }
+dt { color: var(--soft); }
+dd { margin: 0; min-width: 0; overflow-wrap: anywhere; }
 details ul { margin: 8px 0 2px; padding-left: 18px; font-size: 13.5px; max-height: 420px; overflow: auto; }
 li { overflow-wrap: anywhere; margin: 2px 0; }
 .wide { overflow-x: auto; }
@@ -43,8 +54,8 @@ th, td { text-align: left; padding: 4px 10px 4px 0; border-bottom: 1px solid var
 th { color: var(--soft); font-weight: 500; }
 td.number, th.number { text-align: right; }
 td.bar { width: 40%; min-width: 70px; }
-td.bar div { height: 9px; border-radius: 2px; background: #4a7bb7; min-width: 1px; }
-.swatch { display: inline-block; width: 13px; height: 13px; border-radius: 3px; border: 1px solid #0003;
+td.bar div { height: 9px; border-radius: 2px; background: var(--bar); min-width: 1px; }
+.swatch { display: inline-block; width: 13px; height: 13px; border-radius: 3px; border: 1px solid #8886;
           vertical-align: -2px; margin-right: 7px; }
 tr.never td { color: var(--soft); }
 .scenes { display: grid; gap: 18px; grid-template-columns: repeat(auto-fill, minmax(min(100%, 520px), 1fr)); }
@@ -59,8 +70,11 @@ figcaption { font-size: 13px; color: var(--soft); overflow-wrap: anywhere; margi
 """
 
 
-def write_report(path, result) -> None:
-    """Write the page of a check's `Result` as one file, pictures included. Raises UserError if it cannot be written."""
+def write_report(path, result, facts=()) -> None:
+    """Write the page of a check's `Result` as one file, pictures included. Raises UserError if it cannot be written.
+
+    facts: what made it, see `util.page_facts`.
+    """
     page = dominate.document(title=f"Check of {result.root.name}")
     with page.head:
         tags.meta(charset="utf-8")
@@ -68,6 +82,8 @@ def write_report(path, result) -> None:
         tags.style(dominate.util.raw(_STYLE))
     with page:
         _headline(result)
+        if facts:
+            facts_block(facts)
         _problems(result)
         _classes(result)
         _pictures(result)

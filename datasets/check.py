@@ -23,6 +23,7 @@ from datasets._program import Program
 from datasets._work import work
 from datasets.relabel import is_interrupted
 from options.flags import whole
+from util import page_facts
 from util.errors import UserError, command_line, first_few
 
 SHOWN = 10  # lines a kind of problem on the terminal, unless --all
@@ -314,7 +315,7 @@ def main(arguments=None) -> int:
     print_result(result, args.all)
     if args.report:
         from datasets._check_report import write_report
-        write_report(args.report, result)
+        write_report(args.report, result, page_facts.of_command(page_facts.module_command("datasets.check", arguments)))
         print(f"{args.report}: the report")
     return result.status
 

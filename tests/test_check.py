@@ -399,3 +399,4 @@ def test_the_report_says_it_all_in_one_file(root, tmp_path):
     assert {"l_eye", "hair", "255 (out of range)"} <= set(page.words)
     assert page.tags.count("img") == 12 and all(source.startswith("data:image/jpeg") for source in page.sources)
     assert any("2 errors" in word for word in page.words)
+    assert any(f"python -m datasets.check {root} --jobs 1" in word for word in page.words)

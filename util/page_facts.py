@@ -1,10 +1,12 @@
 """What a page says about itself: the command, the weights and how they drew, the data, the date, the versions.
 
     introduce(page, "results/faceIm/test_latest/index.html", opt, model)      # a util.html.HTML, or a ResultPage
-    page.add_facts(of_command("python -m datasets.parse_faces --images photos", [("weights", "checkpoints/parser")]))
+    page.add_facts(of_command(module_command("datasets.parse_faces"), [("weights", "checkpoints/parser")]))
 """
 from __future__ import annotations
 
+import shlex
+import sys
 import time
 
 from util import page_links
@@ -32,6 +34,11 @@ def of_command(command: str, rows=()) -> list[tuple[str, str]]:
     """The same of any command: rows between the command itself and date and versions; those without text are left out."""
     made_by = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
     return [(name, text) for name, text in [("command", command), *rows, ("date", now()), ("versions", made_by)] if text]
+
+
+def module_command(module: str, arguments=None) -> str:
+    """The command line of a program that `python -m` runs. arguments: where they are not those of this process."""
+    return shlex.join(["python", "-m", module, *map(str, sys.argv[1:] if arguments is None else arguments)])
 
 
 def weights_rows(used: dict) -> list[tuple[str, str]]:
