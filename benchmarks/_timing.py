@@ -1,4 +1,4 @@
-"""Two ways of doing one thing, measured in turn: each in a process of its own, so that neither's set-up helps the other."""
+"""Measuring two implementations alternately, each in a process of its own, so that neither affects the other's set-up."""
 from __future__ import annotations
 
 import argparse
@@ -15,9 +15,10 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 
 class Side:
-    """A process that does its thing once each time it is asked.
+    """A process that runs its measured work once for each call of `turn`.
 
-    argv: a command whose program calls `serve`. environment: variables to set, or with None to take away.
+    argv: a command whose program calls `serve`. environment: variables to set, or with None to unset. facts: what the program
+    passed to `serve`.
     """
 
     def __init__(self, argv: list[str], environment: dict | None = None):
@@ -27,12 +28,12 @@ class Side:
         self.facts = self._answer()
 
     def turn(self) -> float:
-        """Have it done once: seconds."""
+        """Run the work once; gives the seconds."""
         self._ask("turn")
         return self._answer()["seconds"]
 
     def close(self) -> dict:
-        """End the process: its 'peak_mb', and the facts that it gave at its start."""
+        """End the process; gives its facts and 'peak_mb'."""
         self._ask("end")
         last = self._answer()
         self.process.wait()
@@ -50,8 +51,8 @@ class Side:
 
 
 def serve(work, facts: dict | None = None, device=None) -> None:
-    """Be a Side: call `work()` whenever the parent asks. facts: what the parent should know, said once."""
-    _say(facts or {})
+    """The other end of a `Side`: call `work()` for each request of the parent. facts: sent to the parent at the start."""
+    _reply(facts or {})
     for line in sys.stdin:
         if line.strip() != "turn":
             break
@@ -59,11 +60,11 @@ def serve(work, facts: dict | None = None, device=None) -> None:
         begun = time.perf_counter()
         work()
         _synchronize(device)
-        _say({"seconds": time.perf_counter() - begun})
-    _say({"peak_mb": round(peak_megabytes(device))})
+        _reply({"seconds": time.perf_counter() - begun})
+    _reply({"peak_mb": round(peak_megabytes(device))})
 
 
-def _say(answer):
+def _reply(answer):
     print(json.dumps({"answer": answer}), flush=True)
 
 
@@ -74,7 +75,7 @@ def _synchronize(device):
 
 
 def peak_megabytes(device=None) -> float:
-    """The most memory this process ever held: of the CUDA device where it works on one, else resident."""
+    """The peak memory of this process: allocated on the CUDA device, if it uses one, else resident."""
     if device is not None and device.type == "cuda":
         import torch
         return torch.cuda.max_memory_allocated(device) / 2**20
@@ -82,7 +83,7 @@ def peak_megabytes(device=None) -> float:
 
 
 def in_turn(sides: dict[str, Side], rounds: int, warmup: int = 1) -> dict[str, list[float]]:
-    """{name: seconds of each round}, the sides taking turns so that a drifting machine is the same for all."""
+    """{name: seconds of each round}; the sides alternate, so that changes of the machine's load affect all alike."""
     for _ in range(warmup):
         for side in sides.values():
             side.turn()
@@ -94,7 +95,7 @@ def in_turn(sides: dict[str, Side], rounds: int, warmup: int = 1) -> dict[str, l
 
 
 def in_commands(commands: dict[str, list[str]], rounds: int, warmup: int = 1, environment: dict | None = None) -> dict:
-    """{name: seconds of each round} of whole processes, in turn. Raises SystemExit showing what a failing one said."""
+    """{name: seconds of each round} of whole processes, alternately. Raises SystemExit with the output of one that fails."""
     seconds = {name: [] for name in commands}
     for number in range(-warmup, rounds):
         for name, argv in commands.items():
@@ -107,33 +108,45 @@ def in_commands(commands: dict[str, list[str]], rounds: int, warmup: int = 1, en
     return seconds
 
 
+def watched(command: list[str]) -> tuple[float, float]:
+    """(seconds, peak resident MB) of a Python program. Raises SystemExit if it fails."""
+    begun = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *command], cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = status
+    if status:
+        raise SystemExit(f"{' '.join(command)}: failed; run it by itself to see why")
+    return time.perf_counter() - begun, used.ru_maxrss / 1024
+
+
 def summary(seconds: list[float]) -> dict:
-    """Median and spread of seconds, rounded to what they mean."""
+    """Median and range of seconds, rounded."""
     return {"median": rounded(statistics.median(seconds)), "spread": [rounded(min(seconds)), rounded(max(seconds))]}
 
 
 def ratio(reference: list[float], ours: list[float]) -> float:
-    """How many times faster: the median of the rounds' ratios."""
+    """The speed-up: the median over rounds of reference / ours."""
     return rounded(statistics.median(a / b for a, b in zip(reference, ours)))
 
 
 def report(benchmark: str, what: str, **figures) -> None:
-    """One JSON line."""
+    """Print a line of JSON; floats are rounded."""
+    figures = {key: rounded(value) if isinstance(value, float) else value for key, value in figures.items()}
     print(json.dumps({"benchmark": benchmark, "what": what, **figures}), flush=True)
 
 
 def rounded(value: float) -> float:
-    """Three digits."""
+    """A number with three significant digits."""
     return float(f"{value:.3g}")
 
 
 def network_flags(description: str, rounds: int) -> argparse.ArgumentParser:
-    """The flags of what is measured with full networks, size by size."""
+    """The flags of benchmarks of full networks at several sizes."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--sizes", type=int, nargs="+", default=[512], help="sides of the pictures")
     parser.add_argument("--batch", type=int, default=1, help="pictures at once")
     parser.add_argument("--ngf", type=int, default=64, help="width of the generator (and the discriminator)")
-    parser.add_argument("--rounds", type=int, default=rounds, help="measured turns of each, after those to warm up")
+    parser.add_argument("--rounds", type=int, default=rounds, help="measured rounds, after warm-up")
     parser.add_argument("--gpu_ids", default="-1", help="-1 for the CPU, 0 for the first GPU")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
     parser.add_argument("--compile", action="store_true")
@@ -141,9 +154,18 @@ def network_flags(description: str, rounds: int) -> argparse.ArgumentParser:
     return parser
 
 
-def matmul_peak(device, dtype, side: int = 2048) -> float:
-    """TFLOP/s of a product of two square matrices: the most a network could reach here."""
+def count_operations(work) -> float:
+    """10^12 floating-point operations of `work()`."""
+    from torch.utils.flop_counter import FlopCounterMode
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops() / 1e12
+
+
+def matmul_peak(device, precision: str, side: int = 2048) -> float:
+    """TFLOP/s of a product of two square matrices, as an upper bound for networks."""
     import torch
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     seconds = []
     for _ in range(6):

@@ -1,21 +1,21 @@
-"""A picture at test, against the plain way: python -m benchmarks.infer [--precision bf16] [--compile] [--batch 4]
+"""Inference, compared with a plain implementation: python -m benchmarks.infer [--precision bf16] [--compile] [--batch 4]
 
-From a label map and a photo to a picture in that photo's features (--use_encoded_image), with pix2pixHD's default networks.
-Both sides run in processes of their own and take turns; the figures are seconds a picture, their ratio, TFLOP/s and its share
-of what a matrix product reaches here. The plain side draws one picture at a time.
+From a label map and a photo to a picture with that photo's features (--use_encoded_image), with pix2pixHD's default networks.
+Both sides run alternately in processes of their own; the figures are seconds a picture, their ratio, TFLOP/s and its share
+of the rate of a matrix product. The plain side draws one picture at a time.
 """
 from __future__ import annotations
 
 import sys
 
-if "plain" not in sys.argv:  # which runs as PyTorch comes
+if "plain" not in sys.argv:  # the plain side uses PyTorch's defaults
     import startup  # noqa: F401 - before torch
-from benchmarks._timing import Side, in_turn, matmul_peak, network_flags, ratio, report, rounded, serve, summary
+from benchmarks._timing import Side, count_operations, in_turn, matmul_peak, network_flags, ratio, report, serve, summary
 from benchmarks.step import PLAIN_ENVIRONMENT
 
 
 def main():
-    """Measure each size asked for."""
+    """Measure each size."""
     flags = network_flags(__doc__.splitlines()[0], rounds=7).parse_args()
     if flags.serve:
         return serve_one(flags)
@@ -38,25 +38,21 @@ def measure(flags, size: int) -> None:
     tflop = _operations(flags, size)
     speed = tflop / summary(seconds["ours"])["median"]
     report("infer", "ratio", **figures, ratio=ratio(seconds["plain"], seconds["ours"]),
-           tflop=rounded(tflop), tflop_per_second=rounded(speed),
-           of_matmul_peak=rounded(speed / ours["peak"]),
-           levels_of_255_they_differ_by=rounded(max(abs(a - b) for a, b in zip(plain["drawn"], ours["drawn"])) * 127.5))
+           tflop=tflop, tflop_per_second=speed, of_matmul_peak=speed / ours["peak"],
+           levels_of_255_they_differ_by=max(abs(a - b) for a, b in zip(plain["drawn"], ours["drawn"])) * 127.5)
 
 
 def _operations(flags, size: int, side: int = 64) -> float:
-    """10^12 floating-point operations of the plain drawing: counted at a small size, growing with the area."""
+    """10^12 floating-point operations of the plain inference: counted at a small size and scaled by the area."""
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
     from benchmarks.plain import PlainDrawing, face_batch
     drawing, batch = PlainDrawing(torch.device("cpu"), flags.ngf), face_batch(side)
-    with FlopCounterMode(display=False) as counter:
-        drawing.draw(batch)
-    return counter.get_total_flops() / 1e12 * (size / side) ** 2
+    return count_operations(lambda: drawing.draw(batch)) * (size / side) ** 2
 
 
 def serve_one(flags) -> int:
-    """Be one of the two sides."""
+    """Run one of the two sides."""
     import torch
 
     from benchmarks.plain import PlainDrawing, face_batch
@@ -70,8 +66,7 @@ def serve_one(flags) -> int:
             return plain.draw(batch).cpu()
     else:
         model, device, batch = _model(flags), device_of(parse_gpu_ids(flags.gpu_ids)), face_batch(size, flags.batch)
-        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[model.precision]
-        facts = {"precision": model.precision, "peak": matmul_peak(device, dtype)}
+        facts = {"precision": model.precision, "peak": matmul_peak(device, model.precision)}
 
         def draw():
             return model.inference(batch)["synthesized_image"].cpu()

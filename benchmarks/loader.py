@@ -1,8 +1,8 @@
 """Loading 1024 px JPEGs and 512 px label maps at 512, on one core: python -m benchmarks.loader [--dataroot DIR]
 
-Ours and a plain Pillow loader as one would first write it take turns in one process; what counts is the processor's time.
-Prints JSON lines: pictures a second, their ratio to the plain loader's, and where an item's time goes. Without --dataroot the
-pictures are made: sample faces enlarged, with grain as a camera's.
+Our loader and a straightforward one with Pillow run alternately in one process; CPU time is measured. Prints JSON lines:
+pictures a second, their ratio to the plain loader's, and the time of each stage of an item. Without --dataroot, pictures are
+made from enlarged sample faces with noise like a camera's.
 """
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import tempfile
 import time
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # a core each is what loader processes have
+os.environ["OMP_NUM_THREADS"] = "1"  # as in a loader's worker process
 import numpy as np
 import torch
 import torchvision.transforms as T
 from PIL import Image
 
-from benchmarks._timing import ratio, report, rounded, summary
+from benchmarks._timing import ratio, report, summary
 from data.data_loader import CreateDataLoader, collate
 from data.image_files import list_images, read_image, read_label
 from data.transforms import Draw, Preprocess
@@ -34,7 +34,7 @@ STILL = Draw()
 
 @command_line
 def main():
-    """Make the pictures, let the loaders take turns, then the stages."""
+    """Make the pictures, measure the loaders, then the stages."""
     flags = _flags().parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as work:
@@ -56,12 +56,12 @@ def _flags():
     parser.add_argument("--pictures", type=int, default=16, help="how many to make")
     parser.add_argument("--size", type=int, default=512, help="side that they are scaled to")
     parser.add_argument("--label_nc", type=int, default=19)
-    parser.add_argument("--rounds", type=int, default=9, help="epochs of each loader, after one to warm up")
+    parser.add_argument("--rounds", type=int, default=9, help="epochs of each loader, after one of warm-up")
     return parser
 
 
 def make_pictures(root: Path, count: int) -> None:
-    """1024 px JPEGs of quality 90 with grain, and 512 px label maps; the same ones each time."""
+    """Write 1024 px JPEGs of quality 90 with noise, and 512 px label maps; deterministic."""
     random = np.random.default_rng(0)
     labels, photos = list_images(FACES / "train_label"), list_images(FACES / "train_img")
     for folder in ("train_label", "train_img"):
@@ -76,7 +76,7 @@ def make_pictures(root: Path, count: int) -> None:
 
 
 class PlainPairs(torch.utils.data.Dataset):
-    """Photo and label map by Pillow and torchvision's usual steps; the label map as floats."""
+    """Photo and label map by the usual transforms of torchvision; the label map as floats."""
 
     def __init__(self, root: Path, size: int):
         labels, photos = list_images(root / "train_label"), list_images(root / "train_img")
@@ -108,7 +108,7 @@ def our_loader(root: Path, flags):
 
 
 def take_turns(loaders: dict, rounds: int) -> dict[str, list[float]]:
-    """{name: seconds a picture, in each round, after one to warm up}."""
+    """{name: seconds a picture in each round}, after one round of warm-up."""
     seconds = {name: [] for name in loaders}
     for number in range(-1, rounds):
         for name, loader in loaders.items():
@@ -120,7 +120,7 @@ def take_turns(loaders: dict, rounds: int) -> dict[str, list[float]]:
 
 
 def stages(root: Path, flags) -> None:
-    """Where the time of an item goes: milliseconds of each stage, ours and the plain one's."""
+    """Milliseconds of each stage of loading an item, ours and the plain one's."""
     size, pairs, prep = flags.size, PlainPairs(root, flags.size), Preprocess("resize", flags.size, 0, False)
     label, photo = pairs.pairs[0]
     whole, enough, ids = read_image(photo), read_image(photo, 3, (size, size)), read_label(label)
@@ -136,12 +136,11 @@ def stages(root: Path, flags) -> None:
         for _ in range(15):
             for name, way in (("plain", plain), ("ours", ours)):
                 times[name].append(milliseconds(way[stage]))
-        report("loader", f"stage: {stage}", unit="ms", plain=rounded(statistics.median(times["plain"])),
-               median=rounded(statistics.median(times["ours"])), spread=summary(times["ours"])["spread"])
+        report("loader", f"stage: {stage}", unit="ms", plain=statistics.median(times["plain"]), **summary(times["ours"]))
 
 
 def milliseconds(work) -> float:
-    """The processor's time of one call."""
+    """CPU time of one call."""
     begun = time.process_time()
     work()
     return (time.process_time() - begun) * 1000

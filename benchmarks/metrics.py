@@ -1,7 +1,7 @@
-"""What measuring a picture costs: python -m benchmarks.metrics [--sizes 128 256 512]
+"""The cost of metrics: python -m benchmarks.metrics [--sizes 128 256 512]
 
-Each metric that needs no weights, on pictures of noise: milliseconds of one core a picture, seconds for the figures of all
-at the end, and megabytes that it holds then. Processor time, which other programs change little; the median of the pictures.
+For each metric that needs no weights, on pictures of noise: CPU time of a picture in milliseconds (the median), CPU time of the
+final summary in seconds, and size of the state in megabytes.
 """
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks._timing import report, rounded
+from benchmarks._timing import report
 from data.dataset_spec import face_spec
 from util.metrics.registry import WITHOUT_WEIGHTS, Available, create
 
@@ -44,8 +44,8 @@ def measure(name: str, size: int, count: int) -> None:
     begun = time.process_time()
     metrics.summary()
     seconds = time.process_time() - begun
-    report("metrics", name, size=size, ms=rounded(1000 * statistics.median(times)), summary_s=rounded(seconds),
-           state_mb=rounded(_bytes(metrics.state()) / 1e6))
+    report("metrics", name, size=size, ms=1000 * statistics.median(times), summary_s=seconds,
+           state_mb=_bytes(metrics.state()) / 1e6)
 
 
 def _plain_diversity():

@@ -1,7 +1,7 @@
-"""The plain way, that ours is measured against: pix2pixHD's step and drawing as one would first write them.
+"""A straightforward implementation of pix2pixHD's training step and inference, with which ours is compared.
 
-Float32 and eager; three passes through the discriminator; gradients for every parameter a loss touches, wanted or not;
-features pooled in a loop over instances and channels; Adam without fusing; no set-up of the allocator.
+Float32 and eager; three forward passes of the discriminator; gradients for all parameters in the graph, used or not; features
+pooled in a loop over instances and channels; Adam not fused; the allocator's defaults.
 """
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ LABELS, FEATURES = 19, 3
 
 def plain_generator(device, ngf: int) -> torch.nn.Module:
     """pix2pixHD's default global generator."""
-    return _plainly(define_G(LABELS + 1 + FEATURES, 3, ngf, "global", 4, 9)).to(device)
+    return _direct(define_G(LABELS + 1 + FEATURES, 3, ngf, "global", 4, 9)).to(device)
 
 
 def plain_encoder(device) -> torch.nn.Module:
     """pix2pixHD's default encoder."""
-    return _plainly(define_G(3, FEATURES, 16, "encoder", 4)).to(device)
+    return _direct(define_G(3, FEATURES, 16, "encoder", 4)).to(device)
 
 
-def _plainly(net: torch.nn.Module) -> torch.nn.Module:
-    """Every convolution direct."""
+def _direct(net: torch.nn.Module) -> torch.nn.Module:
+    """Have all convolutions computed directly."""
     for module in net.modules():
         if isinstance(module, FastConv2d):
             module.direct = True
@@ -66,16 +66,16 @@ class PlainTraining:
         self.device = device
 
     def step(self, batch) -> dict[str, float]:
-        """One step of both: {term: value}."""
+        """A step of both optimizers: {term: value}."""
         label, image = batch["label"].to(self.device), batch["image"].to(self.device)
         condition = condition_of(label)
         features = pool_by_loop(self.E.features(image), label)
         fake = self.G(torch.cat([condition, features], 1))
-        told_fake = self.D(torch.cat([condition, fake.detach()], 1))
-        told_real = self.D(torch.cat([condition, image], 1))
-        judged = self.D(torch.cat([condition, fake], 1))
-        terms = {"G_GAN": self.gan_loss(judged, True), "G_GAN_Feat": self.matching_loss(judged, told_real) * 10,
-                 "D_real": self.gan_loss(told_real, True), "D_fake": self.gan_loss(told_fake, False)}
+        pred_detached = self.D(torch.cat([condition, fake.detach()], 1))
+        pred_real = self.D(torch.cat([condition, image], 1))
+        pred_fake = self.D(torch.cat([condition, fake], 1))
+        terms = {"G_GAN": self.gan_loss(pred_fake, True), "G_GAN_Feat": self.matching_loss(pred_fake, pred_real) * 10,
+                 "D_real": self.gan_loss(pred_real, True), "D_fake": self.gan_loss(pred_detached, False)}
         self.optimizer_G.zero_grad()
         (terms["G_GAN"] + terms["G_GAN_Feat"]).backward()
         self.optimizer_G.step()
@@ -86,7 +86,7 @@ class PlainTraining:
 
 
 class PlainDrawing:
-    """A picture from a label map and a photo's features, one at a time."""
+    """Inference from a label map and a photo's features, one picture at a time."""
 
     def __init__(self, device, ngf: int = 64):
         torch.manual_seed(0)
@@ -103,7 +103,7 @@ class PlainDrawing:
 
 
 def face_batch(size: int, count: int = 1) -> dict:
-    """A batch as the loader gives it, of a shipped face scaled to `size`."""
+    """A batch like the loader's, of shipped faces scaled to `size`."""
     import numpy as np
     from PIL import Image
 

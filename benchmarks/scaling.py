@@ -1,7 +1,7 @@
-"""Two processes on two cores against one on one: python -m benchmarks.scaling [--precision bf16] [--gpu_ids 0,1]
+"""Training with two processes on two cores compared with one on one: python -m benchmarks.scaling [--precision bf16]
 
-Both train the same network on the same global batches of the shipped faces: each process has a core (or a GPU) of its own
-and one thread, and they take turns. --pictures 1000 10000 shows instead how time and memory of an epoch's loading, of
+Both sides train the same network on the same global batches of the shipped faces, alternately; each process has one thread on a
+core of its own, or with --gpu_ids 0,1 a GPU. --pictures 1000 10000 measures instead how time and memory of loading an epoch, of
 encode_features.py and of test.py grow with the number of pictures.
 """
 from __future__ import annotations
@@ -9,21 +9,19 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import startup  # noqa: F401 - before torch
-from benchmarks._timing import PROJECT, Side, in_turn, ratio, report, rounded, serve, summary
+from benchmarks._timing import Side, in_turn, ratio, report, serve, summary, watched
 
-# torch is imported in the measured processes alone: the peak memory of a process counts what its parent held at its start
+# torch is imported in the measured processes only, as the peak memory of a process includes that of its parent at the fork
 
 
 def main():
-    """Measure what was asked for."""
+    """Run the measurement that the flags select."""
     flags = _flags().parse_args()
     if flags.serve is not None:
         return serve_training(flags)
@@ -40,7 +38,7 @@ def _flags():
     parser.add_argument("--batch", type=int, default=8, help="pictures in a step, over all processes")
     parser.add_argument("--size", type=int, default=256, help="side of the pictures")
     parser.add_argument("--ngf", type=int, default=32, help="width of the generator; the discriminator's is the same")
-    parser.add_argument("--rounds", type=int, default=5, help="measured steps of each, after two to warm up")
+    parser.add_argument("--rounds", type=int, default=5, help="measured steps of each, after two of warm-up")
     parser.add_argument("--gpu_ids", default="-1", help="-1 for cores of the CPU, or one GPU a process")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
     parser.add_argument("--pictures", type=int, nargs="+", help="numbers of pictures to show the growth over")
@@ -61,18 +59,18 @@ def speed_up(flags) -> int:
     shared = {"size": flags.size, "batch": flags.batch, "ngf": flags.ngf, "precision": flags.precision}
     for name, taken in seconds.items():
         report("scaling", name, **shared, unit="pictures/s", **summary([flags.batch / one for one in taken]))
-    # on a machine that others use: the ratio of what each had to compute, waiting for messages left out
+    # CPU time is not affected by other programs on the machine; it leaves out waiting for communication
     computed = ratio(*(side.busy[-flags.rounds:] for side in sides.values()))
     report("scaling", "ratio", **shared, ratio=ratio(*seconds.values()), ratio_of_processor_time=computed,
-           load=rounded(os.getloadavg()[0]))
+           load=os.getloadavg()[0])
     return 0
 
 
 class Group:
-    """Processes that take their turns together: a Side for `in_turn`."""
+    """Several processes that run each turn together, used like a `Side`."""
 
     def __init__(self, processes: int):
-        with socket.socket() as probe:  # a free port to meet at
+        with socket.socket() as probe:  # a free port for the rendezvous
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         shared = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
@@ -82,24 +80,24 @@ class Group:
             lambda rank: Side([*command, str(rank)], {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}), range(processes)))
 
     def turn(self) -> float:
-        """A step of all of them: the seconds of the slowest."""
+        """A step of all processes; gives the seconds of the slowest."""
         before = self._processor_seconds()
         seconds = max(self.threads.map(Side.turn, self.sides))
         self.busy.append(max(after - start for after, start in zip(self._processor_seconds(), before)))
         return seconds
 
     def _processor_seconds(self) -> list[float]:
-        """What each process has computed so far, which other work on the machine does not stretch as it does a clock."""
+        """The CPU time of each process so far."""
         fields = [Path(f"/proc/{side.process.pid}/stat").read_text().rpartition(")")[2].split() for side in self.sides]
         return [(int(own[11]) + int(own[12])) / os.sysconf("SC_CLK_TCK") for own in fields]
 
     def close(self) -> list[dict]:
-        """End them."""
+        """End the processes."""
         return list(self.threads.map(Side.close, self.sides))
 
 
 def serve_training(flags) -> int:
-    """Be one of the processes: a turn is a step as train.py takes it, reading the pictures included."""
+    """Run one of the processes: a turn is a training step, including the loading of its batch."""
     if flags.gpu_ids == "-1":
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[flags.serve]})
     import torch
@@ -115,7 +113,7 @@ def serve_training(flags) -> int:
              "--label_feat", "--no_vgg_loss", "--nThreads", 0, "--niter", 10**6, "--niter_decay", 0]
     opt = TrainOptions().parse(list(map(str, words)))
     distributed.start(device_of(opt.gpu_ids))
-    sys.stdout = sys.__stdout__  # for the answers; the options had all but the first process quiet
+    sys.stdout = sys.__stdout__  # for the replies to the parent; parsing the options silenced all but rank 0
     loader, model = CreateDataLoader(opt), create_model(opt)
     model.start_epoch(1)
     batches = (batch for epoch in range(1, opt.niter) for batch in loader.epoch(epoch) if batch["count"] == flags.batch)
@@ -132,7 +130,7 @@ def serve_training(flags) -> int:
 
 
 def growth(counts: list[int]) -> int:
-    """Seconds and peak memory of whole processes over so many pictures of 32 pixels, and of each further picture."""
+    """Seconds and peak memory of whole processes over `counts` pictures of 32 pixels, and of each additional picture."""
     with tempfile.TemporaryDirectory() as work:
         roots = {count: Path(work) / f"{count}" for count in counts}
         for count, root in roots.items():
@@ -149,17 +147,17 @@ def growth(counts: list[int]) -> int:
                     "test.py": ["test.py", *where, "--name", "x", "--dataroot", str(root), "--phase", "train", "--results_dir",
                                 f"{work}/results{count}", "--how_many", str(count)]}.items():
                 found[what, count] = seconds, megabytes = watched(command)
-                report("scaling", what, pictures=count, seconds=rounded(seconds), peak_mb=round(megabytes))
+                report("scaling", what, pictures=count, seconds=seconds, peak_mb=round(megabytes))
         for what in dict.fromkeys(what for what, _ in found):
             (less, small), (more, large) = found[what, counts[0]], found[what, counts[-1]]
             further = max(1, counts[-1] - counts[0])
-            report("scaling", f"{what}, each further picture", milliseconds=rounded(1000 * (more - less) / further),
-                   kilobytes=rounded(1024 * (large - small) / further))
+            report("scaling", f"{what}, each additional picture", milliseconds=1000 * (more - less) / further,
+                   kilobytes=1024 * (large - small) / further)
     return 0
 
 
 def write_pictures(root: Path, count: int) -> None:
-    """Draw maps of blocks and the photos to them."""
+    """Write random maps of blocks, and matching photos."""
     import numpy as np
     from PIL import Image
     random = np.random.default_rng(0)
@@ -170,16 +168,6 @@ def write_pictures(root: Path, count: int) -> None:
         Image.fromarray(ids).save(root / "train_label" / f"p{i:06d}.png")
         Image.fromarray(random.integers(0, 200, (6, 3), dtype=np.uint8)[ids]).save(root / "train_img" / f"p{i:06d}.png")
 
-
-def watched(command: list[str]) -> tuple[float, float]:
-    """(seconds, peak resident MB) of a Python program. Raises SystemExit for one that fails."""
-    begun = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *command], cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = status
-    if status:
-        raise SystemExit(f"{' '.join(command)}: failed; run it by itself to see why")
-    return time.perf_counter() - begun, used.ru_maxrss / 1024
 
 
 def load(root: str) -> int:

@@ -1,8 +1,8 @@
-"""Whole commands from start to end, against plain ones: python -m benchmarks.startup [--experiment checkpoints/NAME]
+"""Whole commands, compared with plain ones: python -m benchmarks.startup [--experiment checkpoints/NAME]
 
-test.py and encode_features.py on four photos, with pix2pixHD's default networks at 512 pixels. The plain commands build the
-networks with initial weights, read theirs over them, and draw or encode one photo after the other. Without --experiment and
---dataroot, random weights and four shipped faces serve. Commands take turns.
+test.py and encode_features.py on four photos, with pix2pixHD's default networks at 512 pixels. The plain commands initialise
+the networks before they load weights, and draw or encode one photo after the other. Without --experiment and --dataroot, random
+weights and four shipped faces are used. The commands run alternately.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOAD_SIZE = 512
 
 
 def main():
-    """Make what is missing, and measure each command."""
+    """Make weights and data if they are not given, and measure each command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--experiment", type=Path, help="folder of full-size weights (G, E); random ones without it")
     parser.add_argument("--dataroot", type=Path, help="folder with four pairs in train_img and train_label")
@@ -37,7 +37,7 @@ def main():
 
 
 def measure(command: str, experiment: Path, data: Path, folder: Path, flags) -> None:
-    """One command, both ways. encode_only: without the style sheet, which the plain way does not have."""
+    """Measure both sides of a command. encode_only: without the style sheet, which the plain command does not make."""
     script = "test.py" if command == "test" else "encode_features.py"
     ours = [sys.executable, script, "--name", experiment.name, "--checkpoints_dir", str(experiment.parent), "--dataroot",
             str(data), "--label_nc", "19", "--loadSize", str(LOAD_SIZE), "--label_feat", "--phase", "train",

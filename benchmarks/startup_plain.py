@@ -1,4 +1,4 @@
-"""The plain test and encode commands, as processes: python -m benchmarks.startup_plain test|encode WEIGHTS DATA OUT GPU_IDS"""
+"""The plain commands of benchmarks.startup: python -m benchmarks.startup_plain test|encode WEIGHTS DATA OUT GPU_IDS"""
 from __future__ import annotations
 
 import sys
@@ -13,7 +13,7 @@ from benchmarks.plain import PlainDrawing, PlainTraining
 
 
 def pairs(data: Path):
-    """(name, label (1, 1, 512, 512), photo (1, 3, 512, 512) in [-1, 1]) of each photo, read plainly."""
+    """(name, label (1, 1, 512, 512), photo (1, 3, 512, 512) in [-1, 1]) of each photo."""
     to_tensor = T.Compose([T.ToTensor(), T.Normalize((0.5,) * 3, (0.5,) * 3)])
     for path in sorted((data / "train_img").iterdir()):
         photo = Image.open(path).convert("RGB").resize((512, 512), Image.Resampling.BICUBIC)
@@ -22,13 +22,13 @@ def pairs(data: Path):
 
 
 def load(networks, weights: Path, names: str) -> None:
-    """Read weights over the initial ones."""
+    """Load weights."""
     for name in names:
         getattr(networks, name).load_state_dict(torch.load(weights / f"latest_net_{name}.pth", map_location="cpu"))
 
 
 def test(weights: Path, data: Path, out: Path, device) -> None:
-    """Draw each photo's label map in its features; write three pictures each, and a page."""
+    """Draw each photo's label map with its features; write three pictures each, and a page."""
     drawing, rows = PlainDrawing(device), []
     load(drawing, weights, "GE")
     for name, label, image in pairs(data):
@@ -42,7 +42,7 @@ def test(weights: Path, data: Path, out: Path, device) -> None:
 
 
 def encode(weights: Path, data: Path, out: Path, device) -> None:
-    """A row a region of each photo, and clusters of them. As pix2pixHD does, all of the networks are built and read."""
+    """Encode each region of each photo and cluster the features. As in pix2pixHD, all networks are built and loaded."""
     from scipy.cluster.vq import kmeans2
     networks = PlainTraining(device)
     load(networks, weights, "GDE")
@@ -61,7 +61,7 @@ def encode(weights: Path, data: Path, out: Path, device) -> None:
 
 
 def main():
-    """Run the command named first."""
+    """Run the command."""
     command, weights, data, out, gpu_ids = sys.argv[1:]
     Path(out).mkdir(parents=True, exist_ok=True)
     device = torch.device("cpu" if gpu_ids == "-1" else f"cuda:{gpu_ids}")

@@ -1,22 +1,22 @@
-"""A training step of the documented command, against the plain one: python -m benchmarks.step [--precision bf16] [--compile]
+"""A training step, compared with a plain implementation: python -m benchmarks.step [--precision bf16] [--compile]
 
-Each runs in a process of its own; they take turns. The figures: seconds a step, their ratio, TFLOP/s (of the operations that
-the plain step's convolutions need) and its share of what a matrix product reaches here, peak memory, and how far the losses
-of the first step differ. --sizes 128 256 512 1024 shows how time and memory grow.
+Both run the documented training alternately, each in its own process. The figures: seconds a step, their ratio, TFLOP/s (of the
+operations of the plain step's convolutions) and its share of the rate of a matrix product, peak memory, and the relative
+difference of the losses of the first step. --sizes 128 256 512 1024 shows how time and memory grow.
 """
 from __future__ import annotations
 
 import sys
 
-if "plain" not in sys.argv:  # which runs as PyTorch comes
+if "plain" not in sys.argv:  # the plain side uses PyTorch's defaults
     import startup  # noqa: F401 - before torch
-from benchmarks._timing import Side, in_turn, matmul_peak, network_flags, ratio, report, rounded, serve, summary
+from benchmarks._timing import Side, count_operations, in_turn, matmul_peak, network_flags, ratio, report, serve, summary
 
 PLAIN_ENVIRONMENT = {"OMP_WAIT_POLICY": None}  # what startup.py set here
 
 
 def main():
-    """Measure each size asked for."""
+    """Measure each size."""
     flags = _flags().parse_args()
     if flags.serve:
         return serve_one(flags)
@@ -49,13 +49,12 @@ def measure(flags, size: int) -> None:
     plain, tflop = facts["plain"], _operations(flags, size)
     speed = tflop / summary(seconds["ours"])["median"]
     report("step", "ratio", **figures, ratio=ratio(seconds["plain"], seconds["ours"]),
-           memory=rounded(ours["peak_mb"] / plain["peak_mb"]), tflop=rounded(tflop), tflop_per_second=rounded(speed),
-           of_matmul_peak=rounded(speed / ours["peak"]),
+           memory=ours["peak_mb"] / plain["peak_mb"], tflop=tflop, tflop_per_second=speed, of_matmul_peak=speed / ours["peak"],
            first_losses_differ_by=max(abs(plain["losses"][k] / ours["losses"][k] - 1) for k in plain["losses"]))
 
 
 def serve_one(flags) -> int:
-    """Be one of the two sides."""
+    """Run one of the two sides."""
     from benchmarks.plain import PlainTraining, face_batch
     from util.device import device_of, parse_gpu_ids
     batch = face_batch(flags.sizes[0], flags.batch)
@@ -68,27 +67,19 @@ def serve_one(flags) -> int:
         model = _model(flags)
         device = device_of(parse_gpu_ids(flags.gpu_ids))
         losses = {name: float(value) for name, value in model.train_step(batch).items()}
-        facts = {"precision": model.precision, "peak": _peak(model)}
+        facts = {"precision": model.precision, "peak": matmul_peak(model.device, model.precision)}
         step = model.train_step
     serve(lambda: step(batch), {**facts, "losses": losses}, device)
     return 0
 
 
 def _operations(flags, size: int, side: int = 64) -> float:
-    """10^12 floating-point operations of the plain step's convolutions: counted at a small size, growing with the area."""
+    """10^12 floating-point operations of the plain step's convolutions: counted at a small size and scaled by the area."""
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
     from benchmarks.plain import PlainTraining, face_batch
     model, batch = PlainTraining(torch.device("cpu"), flags.ngf), face_batch(side, flags.batch)
-    with FlopCounterMode(display=False) as counter:
-        model.step(batch)
-    return counter.get_total_flops() / 1e12 * (size / side) ** 2
-
-
-def _peak(model) -> float:
-    import torch
-    return matmul_peak(model.device, {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[model.precision])
+    return count_operations(lambda: model.step(batch)) * (size / side) ** 2
 
 
 def _model(flags):

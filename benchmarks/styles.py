@@ -1,22 +1,19 @@
-"""What region styles do, measured: python -m benchmarks.styles swap | resample | prior | encode. Prints a JSON line each."""
+"""The effect of region styles: python -m benchmarks.styles swap | resample | prior | encode. Prints JSON lines."""
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks._timing import PROJECT, report, watched
 from data.image_files import list_images, read_image, read_label
 from models.predictor import Predictor
-from util.errors import UserError, command_line
+from util.errors import command_line
 
-ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("hair", "cloth", "background", "skin")
 
 
@@ -29,7 +26,7 @@ def main():
                        ("prior", "draw whole faces from the prior (or --sample)")):
         one = commands.add_parser(name, help=what)
         one.add_argument("--experiment", required=True, help="folder of the experiment, such as checkpoints/demo")
-        one.add_argument("--dataroot", default=str(ROOT / "datasets" / "sample_faces"))
+        one.add_argument("--dataroot", default=str(PROJECT / "datasets" / "sample_faces"))
         one.add_argument("--phase", default="test")
         one.add_argument("--pairs", type=int, default=64, help="pairs of faces, or draws, for each class")
         one.add_argument("--sample", default=None, help="prior, class or clusters")
@@ -47,7 +44,7 @@ def main():
 
 
 class Faces:
-    """Held-out faces: label maps, photos, their features, and how they are drawn with them."""
+    """Held-out faces: label maps, photos, their features, and the pictures drawn with these."""
 
     def __init__(self, predictor, root, phase):
         self.predictor = predictor
@@ -59,15 +56,15 @@ class Faces:
         self.ids = {name: predictor.model.drawing.styles.label_of(name, "class") for name in CLASSES}
 
     def draw(self, i, **style) -> np.ndarray:
-        """Face i in its own style but for `style`, (H, W, 3) float."""
+        """Face i in its own style except for `style`, (H, W, 3) float."""
         return np.asarray(self.predictor(self.labels[i], image=self.photos[i], style=style), float)
 
     def showing(self, name, share=0.02) -> list[int]:
-        """The faces of which a class takes a share of the pixels."""
+        """The faces in which a class covers more than `share` of the pixels."""
         return [i for i, label in enumerate(self.labels) if (label == self.ids[name]).mean() > share]
 
     def region(self, i, name) -> np.ndarray:
-        """(H, W) bool."""
+        """Where face i shows a class: (H, W) bool."""
         return self.labels[i] == self.ids[name]
 
     def change(self, i, name, after) -> tuple[float, float]:
@@ -77,7 +74,7 @@ class Faces:
 
 
 def swap(faces, args):
-    """The region's mean colour after taking B's style, against B's own; and what happens elsewhere."""
+    """The region's mean colour after transferring B's style, compared with B's; and the change of the other regions."""
     for name in CLASSES:
         random, able = np.random.default_rng(0), faces.showing(name)
         pairs = [(a, b) for a in able for b in able if a != b]
@@ -89,12 +86,12 @@ def swap(faces, args):
             wanted.append(np.asarray(faces.photos[b], float)[faces.region(b, name)].mean(0))
             changes.append(faces.change(a, name, after))
         inside, rest = np.mean(changes, 0)
-        say(measure="swap", region=name, pairs=len(chosen), correlation=correlation(got, wanted),
-            colour_error=float(np.abs(np.subtract(got, wanted)).mean()), inside=inside, rest=rest, rest_to_inside=rest / inside)
+        report("styles", "swap", region=name, pairs=len(chosen), correlation=correlation(got, wanted), inside=inside, rest=rest,
+               colour_error=float(np.abs(np.subtract(got, wanted)).mean()), rest_to_inside=rest / inside)
 
 
 def resample(faces, args):
-    """One region drawn anew: how its colour spreads, against the data's, and what happens elsewhere."""
+    """One region resampled: the spread of its colour, compared with the data's, and the change of the other regions."""
     for name in CLASSES:
         able, colours, changes = faces.showing(name), [], []
         for k in range(args.pairs):
@@ -104,58 +101,44 @@ def resample(faces, args):
             changes.append(faces.change(i, name, after))
         data = np.std([np.asarray(faces.photos[i], float)[faces.region(i, name)].mean(0) for i in able], 0).mean()
         inside, rest = np.mean(changes, 0)
-        say(measure="resample", region=name, draws=len(colours), sample=faces.predictor.model.drawing.choice.mode,
-            inside=inside, rest=rest, rest_to_inside=rest / inside, spread=np.std(colours, 0).mean(), spread_of_data=data)
+        report("styles", "resample", region=name, draws=len(colours), sample=faces.predictor.model.drawing.choice.mode,
+               inside=inside, rest=rest, rest_to_inside=rest / inside, spread=np.std(colours, 0).mean(), spread_of_data=data)
 
 
 def prior(faces, args):
-    """Whole faces drawn without a photo: the spread of each region's mean colour over draws of one label map."""
+    """Whole faces sampled without a photo: the spread of each region's mean colour over samples for one label map."""
     draws = max(2, args.pairs // 8)
     pictures = [[np.asarray(faces.predictor(label, seed=k), float) for k in range(draws)] for label in faces.labels]
     for name in CLASSES:
         able = faces.showing(name)
         spread = np.mean([np.std([one[faces.region(i, name)].mean(0) for one in pictures[i]], 0) for i in able])
         data = np.std([np.asarray(faces.photos[i], float)[faces.region(i, name)].mean(0) for i in able], 0).mean()
-        say(measure="whole faces", sample=faces.predictor.model.drawing.choice.mode, region=name, maps=len(able), draws=draws,
-            spread=spread, spread_of_data=data, ratio=spread / data)
+        report("styles", "whole faces", sample=faces.predictor.model.drawing.choice.mode, region=name, maps=len(able),
+               draws=draws, spread=spread, spread_of_data=data, ratio=spread / data)
 
 
 def encode(args):
-    """Run encode_features.py over so many pictures, as a process of its own."""
+    """Run encode_features.py over `args.pictures` pictures, as a process of its own."""
     folder = Path(args.experiment)
     with tempfile.TemporaryDirectory() as work:
         root = args.dataroot or f"{work}/faces"
         if not args.dataroot:
             subprocess.run([sys.executable, "-m", "datasets.make_sample_faces", "--out", root, "--size", "128",
-                            "--train", str(max(args.pictures)), "--test", "1"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+                            "--train", str(max(args.pictures)), "--test", "1"], cwd=PROJECT, check=True,
+                           stdout=subprocess.DEVNULL)
         for count in args.pictures:
-            command = [sys.executable, str(ROOT / "encode_features.py"), "--name", "encoded", "--checkpoints_dir", work,
-                       "--load_pretrain", str(folder.resolve()), "--dataroot", root, "--gpu_ids", "-1", "--no_style_sheet",
+            command = ["encode_features.py", "--name", "encoded", "--checkpoints_dir", work, "--load_pretrain",
+                       str(folder.resolve()), "--dataroot", root, "--gpu_ids", "-1", "--no_style_sheet",
                        "--max_dataset_size", str(count), "--nThreads", "0"]
             seconds, peak = watched(command)
-            say(measure="encode", pictures=count, seconds=seconds, pictures_per_second=count / seconds, peak_mib=peak)
-
-
-def watched(command) -> tuple[float, float]:
-    """(seconds, peak resident memory in MiB) of a command."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise UserError(f"{command[1]}: failed; run it by itself to see why")
-    return time.perf_counter() - start, used.ru_maxrss / 1024
+            report("styles", "encode", pictures=count, seconds=seconds, pictures_per_second=count / seconds, peak_mb=peak)
 
 
 def correlation(a, b) -> float:
-    """Pearson's, over all pairs and the three channels, each channel less its mean."""
+    """Pearson's correlation over all pairs and the three channels, each centred by itself."""
     a, b = (np.asarray(x) - np.mean(x, 0) for x in (a, b))
     return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
 
-
-def say(**values):
-    """One JSON line."""
-    print(json.dumps({key: round(float(v), 4) if isinstance(v, (float, np.floating)) else v for key, v in values.items()}),
-          flush=True)
 
 
 if __name__ == "__main__":

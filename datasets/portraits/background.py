@@ -1,4 +1,4 @@
-"""What stands behind the person: a studio wall, lights out of focus, a landscape, or panels."""
+"""The background: a studio wall, lights out of focus, a landscape, or panels."""
 from __future__ import annotations
 
 import cv2

@@ -12,7 +12,7 @@ SOFT_SIGMA = 2.5  # pixels of blur in the grid that a blurred outline is drawn o
 
 
 class Patch(NamedTuple):
-    """What an outline covers: a window of the canvas, its coverage 0..1, and the pixels whose centre it covers."""
+    """The area of an outline: a window of the canvas, its coverage 0..1, and the pixels whose centre it covers."""
 
     rows: slice
     cols: slice
@@ -88,7 +88,7 @@ class Canvas:
         rows, cols = slice(low[1], low[1] + height), slice(low[0], low[0] + width)
         if not width or not height:
             return Soft(rows, cols, np.zeros((height, width), np.float32))
-        # A wide blur needs no fine grid: drawn smaller, it costs the same whatever the picture's size.
+        # A wide blur needs no fine grid: on a coarse one, the cost does not depend on the picture's size.
         coarse = max(1.0, blur * self.size / SOFT_SIGMA)
         grid = int(np.ceil(width / coarse)), int(np.ceil(height / coarse))
         field = np.zeros(grid[::-1], np.uint8)

@@ -66,7 +66,7 @@ def _fill(scene: Scene, outlines: list[np.ndarray], strands: np.ndarray, depth: 
 
 
 def _texture(scene: Scene) -> np.random.Generator:
-    """Random numbers of their own for strands, whose number hangs on the size: all else stays the same person."""
+    """A separate generator for strands: their number depends on the picture's size, on which nothing else may depend."""
     return scene.rng.spawn(1)[0]
 
 
@@ -101,7 +101,7 @@ def hair_end(scene: Scene) -> float:
 
 
 def draw_back_hair(scene: Scene) -> None:
-    """What lies behind head and neck: long hair, a bun, the round of an afro."""
+    """Hair behind head and neck: long hair, a bun, the outline of an afro."""
     look, rng = scene.look, scene.rng
     if look.style in LONG:
         _draw_sheet(scene, back_sheet(look, hair_end(scene)), depth=0.62, ragged=0.03)
@@ -126,7 +126,7 @@ def draw_back_hair(scene: Scene) -> None:
 
 
 def draw_front_hair(scene: Scene) -> None:
-    """What lies over forehead, temples and shoulders."""
+    """Hair over forehead, temples and shoulders."""
     look, rng = scene.look, scene.rng
     if look.style == "bald":
         return

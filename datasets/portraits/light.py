@@ -8,7 +8,7 @@ import numpy as np
 
 from datasets.portraits.pose import Pose, face_depth
 
-GRID = 144  # the relief is smooth, so it is lit on this grid whatever the picture's size
+GRID = 144  # the relief is smooth, so light is computed on this grid for all sizes
 REACH = 0.72  # the grid spans -REACH..REACH of the head frame
 EDGE = 0.93  # of the dome, as a share of the head's radius
 

@@ -1,4 +1,4 @@
-"""Who is drawn: every choice that more than one part of the picture depends on."""
+"""The traits of the person: all random choices on which more than one part of the picture depends."""
 from __future__ import annotations
 
 from dataclasses import dataclass

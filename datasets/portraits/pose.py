@@ -1,4 +1,4 @@
-"""Where the head is and how it is turned.
+"""Position and rotation of the head.
 
 Head frame: 1 is the width of a picture that the face fills, the origin lies between the eyes,
 x to the viewer's right, y down, z toward the viewer. Image frame: (0, 0) to (1, 1).

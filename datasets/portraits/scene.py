@@ -1,4 +1,4 @@
-"""What every part of a portrait is drawn with."""
+"""The state that the parts of a portrait are drawn with."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from datasets.portraits.pose import Pose
 
 @dataclass
 class Scene:
-    """One portrait in the making; `diffuse` and `gloss` are the light on the head, (size, size) float32.
+    """A portrait being drawn; `diffuse` and `gloss` are the light on the head, (size, size) float32.
 
-    `rng` is replaced before each part is drawn, so that no part's choices hang on another's.
+    `rng` is replaced before each part is drawn, so that the parts are random independently of each other.
     """
 
     canvas: Canvas
@@ -38,7 +38,7 @@ class Scene:
 
     @cached_property
     def head(self) -> Patch:
-        """What the head covers."""
+        """The patch of the head."""
         return self.canvas.cover(self.head_outline)
 
     def skin(self, patch: Patch, colour=None, shine: float = 1.0) -> np.ndarray:

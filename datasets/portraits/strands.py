@@ -20,7 +20,7 @@ def draw_strands(size: int, patch: Patch, strands: np.ndarray, tones: np.ndarray
     shade = np.round((tones - tones.min()) / max(np.ptp(tones), 1e-6) * (TONES - 1)).astype(int)
     lines = fixed_point(strands * size - (patch.cols.start, patch.rows.start))
     pen = max(1, round(width * size))
-    # Light and dark take turns, else the lightest would lie over all others.
+    # In random order, else the lightest strands would be drawn over all others.
     for step in np.random.default_rng(len(tones)).permutation(TONES):
         chosen = list(lines[shade == step])
         if chosen:
