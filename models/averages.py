@@ -1,4 +1,4 @@
-"""Averaged weights (Polyak and Juditsky 1992): what --ema keeps beside the weights that are trained."""
+"""Averaged weights (Polyak and Juditsky 1992), for --ema."""
 from __future__ import annotations
 
 import copy
@@ -10,7 +10,7 @@ from torch import nn
 class WeightAverages(nn.Module):
     """Exponential moving averages of networks' parameters; buffers, such as running statistics, are those of the last step.
 
-    nets: copies of the networks, which hold the averages. decay: d in average <- d * average + (1 - d) * weight, after a
+    nets: copies of the networks, with averaged parameters. decay: d in average <- d * average + (1 - d) * weight, after a
     warm-up in which it is (1 + step) / (10 + step).
     """
 
@@ -21,7 +21,7 @@ class WeightAverages(nn.Module):
 
     @torch.no_grad()
     def update(self, nets: nn.ModuleDict, step: int) -> None:
-        """Take in the weights after a step. step: from 0."""
+        """Update the averages after a step. step: from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, averaged in self.nets.items():
             torch._foreach_lerp_(list(averaged.parameters()), list(nets[name].parameters()), 1 - decay)

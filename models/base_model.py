@@ -15,7 +15,7 @@ from models.averages import WeightAverages
 from models.networks import build
 from models.networks.recompute import checkpoint_activations
 from util import distributed
-from util.checkpoint import read_together, trained
+from util.checkpoint import read_consistently, trained
 from util.device import autocast, compile_network, device_of, expect_sizes, laid_out_as, usable_precision
 from util.errors import Diverged, UserError, first_few
 from util.experiment import experiment_folder
@@ -406,7 +406,7 @@ class BaseModel(nn.Module, ABC):
         """Take back the averages that the last checkpoint holds; a run that began without --ema averages from here on."""
         folder = experiment_folder(self.opt)
         names = {name: f"{self.opt.which_epoch}_net_{name}_ema.pth" for name in self.averages.nets}
-        found = read_together(folder, names.values())
+        found = read_consistently(folder, names.values())
         for name, file in names.items():
             if file in found:
                 weights.load(self.averages.nets[name], name, folder / file, False, self.weights_hint, found.pop(file))
@@ -426,7 +426,7 @@ class BaseModel(nn.Module, ABC):
             return
         averaged = not (training or opt.no_ema)
         paths = {name: weights.file_of(folder, opt.which_epoch, name, averaged) for name in networks}
-        saved = read_together(folder, [path.name for path in paths.values()])
+        saved = read_consistently(folder, [path.name for path in paths.values()])
         self._trained = next(map(trained, paths.values()), {})
         for name, make in networks.items():
             net, path, partial = build(make, fresh=training and not resume), paths[name], training and not resume

@@ -12,7 +12,7 @@ from data.dataset_spec import FILE_NAME, DatasetSpec, face_spec
 from models import weights
 from models.networks import build
 from models.networks.bisenet import BiSeNet, imagenet_colors
-from util.checkpoint import STATE, is_there, read_tensors
+from util.checkpoint import STATE, is_saved, read_tensors
 from util.device import autocast, available_gpu_ids, device_of, device_type, parse_gpu_ids, usable_precision
 from util.errors import UserError
 from util.files import read_json
@@ -43,7 +43,7 @@ class FaceParser:
         folder = path if path.is_dir() else path.parent
         if path.is_dir():
             path = weights.file_of(path, "latest", "P", averaged=True)
-        if not is_there(path):
+        if not is_saved(path):
             raise UserError(f"{path}: there are no weights of a face parser; {PUBLISHED}")
         ids, line = available_gpu_ids(parse_gpu_ids(gpu_ids))
         if line:
@@ -106,7 +106,7 @@ def trained_spec(folder) -> DatasetSpec:
     if (folder / FILE_NAME).is_file():
         return DatasetSpec.read(folder)
     state = folder / STATE
-    if is_there(state):
+    if is_saved(state):
         extra = read_tensors(state).get("model", {}).get("extra", {})
         if isinstance(extra, dict) and extra.get("data"):
             return DatasetSpec.from_dict(extra["data"], str(state))

@@ -21,7 +21,7 @@ from models.styles import flags as style_flags
 from models.styles.drawing import StyledDrawing
 from models.styles.styles import Choice
 from util import distributed
-from util.checkpoint import is_there, read_together
+from util.checkpoint import is_saved, read_consistently
 from util.errors import UserError
 from util.experiment import experiment_folder
 from util.image_pool import ImagePool
@@ -111,7 +111,7 @@ class Pix2PixHDModel(BaseModel):
 
     def _has_encoder(self) -> bool:
         folder = experiment_folder(self.opt)
-        return is_there(weights.file_of(folder, self.opt.which_epoch, "E", averaged=not self.opt.no_ema))
+        return is_saved(weights.file_of(folder, self.opt.which_epoch, "E", averaged=not self.opt.no_ema))
 
     def _make_generator(self):
         opt, (condition, features) = self.opt, self.channels()
@@ -127,7 +127,7 @@ class Pix2PixHDModel(BaseModel):
         opt = self.opt
         folder = Path(opt.load_pretrain) if opt.load_pretrain else experiment_folder(opt)
         path, beside = (weights.file_of(folder, opt.which_epoch, name, averaged=not opt.no_ema) for name in "GE")
-        saved = read_together(folder, [path.name, beside.name])
+        saved = read_consistently(folder, [path.name, beside.name])
         if path.name not in saved:
             return False
         if weights.digest(saved.get(beside.name, {})) != self.drawing.encoder_digest():

@@ -19,7 +19,7 @@ from data.grouping import grouped
 from models.models import create_model
 from models.styles.styles import RANDOM
 from options.test_options import TestOptions
-from util.checkpoint import is_there
+from util.checkpoint import is_saved
 from util.errors import UserError, first_few
 from util.lazy import LazyModule
 from util.util import tensor2im
@@ -51,7 +51,7 @@ class Predictor:
             raise UserError(f"{first_few(wrong)}: the folder says that already; leave it out")
         encoder = folder / f"{flags.get('which_epoch', 'latest')}_net_E.pth"
         argv = ["--name", folder.resolve().name, "--checkpoints_dir", str(folder.resolve().parent)]
-        if is_there(encoder):  # then photos can be encoded; whether one is, each call says
+        if is_saved(encoder):  # then photos can be encoded; whether one is, each call says
             flags = {"use_encoded_image": True, **flags}
         for name, value in flags.items():
             argv += [f"--{'no-' * (value is False)}{name}"] + [str(value)] * (not isinstance(value, bool))

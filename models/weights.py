@@ -1,4 +1,4 @@
-"""Weights into networks: all of them, or those that fit; and what to say when they do not."""
+"""Loading weights into networks, all of them or those that fit, and messages about those that do not."""
 from __future__ import annotations
 
 import hashlib
@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from util.checkpoint import is_there, not_finite, read_tensors
+from util.checkpoint import is_saved, not_finite, read_tensors
 from util.errors import UserError, first_few
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of norm layers
@@ -16,8 +16,8 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of norm 
 def digest(state: dict) -> str:
     """SHA-256 of a network's parameters and their names, in hexadecimal.
 
-    state: a state dict, of a file or of the network that loaded it: as float32, without a norm's statistics (which old files
-    have and `load` may drop) and without DataParallel's prefix, the two are one, whatever the machine and memory layout.
+    state: a state dict, of a file or of the network that loaded it, which give the same digest on every machine and in every
+    memory layout: it is computed in float32, without statistics of norms (which `load` may drop) and DataParallel's prefix.
     """
     found = hashlib.sha256()
     named = {str(k).removeprefix("module."): v for k, v in state.items() if torch.is_tensor(v)}
@@ -31,12 +31,12 @@ def digest(state: dict) -> str:
 def load(net: nn.Module, name: str, path: Path, partial: bool, hint, state: dict | None = None) -> None:
     """Load the state dict of `path` into network `name`.
 
-    partial: take the layers that fit and list those left out (another network to start from); else all must fit.
-    hint: function (name, state dict) -> the flags that would make it fit. state: the file's content, where it has been read.
+    partial: load the layers that fit and print which do not, to start from another network; else all must fit.
+    hint: function (name, state dict) -> the flags that would make it fit. state: the file's content, if it has been read.
     Raises UserError naming the file, what does not fit, and the flags that would.
     """
     if state is None:
-        if not is_there(path):
+        if not is_saved(path):
             raise UserError(missing(name, path))
         state = read_tensors(path)
     state = {str(k).removeprefix("module."): v for k, v in state.items() if torch.is_tensor(v)}
@@ -56,13 +56,13 @@ def load(net: nn.Module, name: str, path: Path, partial: bool, hint, state: dict
 
 
 def file_of(folder, epoch: str, name: str, averaged: bool) -> Path:
-    """The file of a network's weights in an experiment's folder; the averaged ones of --ema, if wanted and there."""
+    """The file of a network's weights in an experiment's folder. averaged: that of the averages of --ema, if it exists."""
     average = Path(folder) / f"{epoch}_net_{name}_ema.pth"
-    return average if averaged and is_there(average) else Path(folder) / f"{epoch}_net_{name}.pth"
+    return average if averaged and is_saved(average) else Path(folder) / f"{epoch}_net_{name}.pth"
 
 
 def missing(name: str, path: Path) -> str:
-    """What to say where the weights of network `name` are not in `path`."""
+    """The message about a missing file of weights of network `name`."""
     found = sorted({p.name.split("_net_")[0] for p in path.parent.glob(f"*_net_{name}.pth")})
     if found:
         remedy = f"there are {first_few(found)}: choose one with --which_epoch"
@@ -76,7 +76,7 @@ def missing(name: str, path: Path) -> str:
 
 
 def _without_dead_buffers(net, state):
-    """Old PyTorch saved statistics for instance norm that never had any effect."""
+    """Remove the statistics of instance norm that old versions of PyTorch saved, which have no effect."""
     own = net.state_dict()
     return {k: v for k, v in state.items() if k in own or k.rsplit(".", 1)[-1] not in _STATISTICS}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from models.models import model_flags
 from options import saved
-from util.checkpoint import read_together
+from util.checkpoint import read_consistently
 
 # facts about pictures and label maps, for which dataset.json goes before the weights
 _DATA_FACTS = {"label_nc", "contain_dontcare_label", "input_nc", "output_nc"}
@@ -48,7 +48,7 @@ def _states(folder: Path, epoch: str) -> dict[str, dict]:
     names = {path.name: match[1] for path in folder.glob("*.pth")
              if (match := re.fullmatch(rf"{re.escape(epoch)}_net_([^_]+)\.pth", path.name))}
     return {names[file]: {str(k).removeprefix("module."): v for k, v in state.items() if hasattr(v, "shape")}
-            for file, state in read_together(folder, names).items()}
+            for file, state in read_consistently(folder, names).items()}
 
 
 def without_data_facts(known: dict, said: dict) -> dict:

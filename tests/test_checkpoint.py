@@ -24,10 +24,10 @@ from util.checkpoint import (
     Checkpoint,
     Position,
     finish_commit,
-    is_there,
+    is_saved,
     not_finite,
+    read_consistently,
     read_tensors,
-    read_together,
     trained,
 )
 from util.errors import Diverged, UserError
@@ -227,9 +227,9 @@ def test_a_commit_that_waits_is_read_and_nothing_is_written(folder, moved):
     """Readers may have no permission to write, and a trainer may be moving the files at this moment."""
     commit_waiting(folder, 2, moved)
     before = tree(folder)
-    assert first_value(read_together(folder, BOTH)) == dict.fromkeys(BOTH, 2)
+    assert first_value(read_consistently(folder, BOTH)) == dict.fromkeys(BOTH, 2)
     assert same(read_tensors(folder / "latest_net_G.pth"), {"w": torch.full((4,), 2.0)})
-    assert is_there(folder / "latest_state.pth") and not is_there(folder / "latest_net_E.pth")
+    assert is_saved(folder / "latest_state.pth") and not is_saved(folder / "latest_net_E.pth")
     assert tree(folder) == before and (folder / ".commit").is_dir()
 
 
@@ -256,7 +256,7 @@ def test_a_save_between_two_files_of_a_reader_is_seen_whole(folder, monkeypatch,
         return real(path)
 
     monkeypatch.setattr(checkpoint_module, "_open", open_late)
-    found = first_value(read_together(folder, BOTH))
+    found = first_value(read_consistently(folder, BOTH))
     assert found == dict.fromkeys(BOTH, 2)
     monkeypatch.undo()
     with Checkpoint(folder) as checkpoint:
@@ -273,7 +273,7 @@ def test_readers_beside_a_trainer_that_saves_on_and_on_see_whole_saves(folder):
     def read():
         seen = []
         while not training.done():
-            seen.append(first_value(read_together(folder, BOTH)))
+            seen.append(first_value(read_consistently(folder, BOTH)))
         return seen
 
     with ThreadPoolExecutor(3) as pool:
@@ -281,7 +281,7 @@ def test_readers_beside_a_trainer_that_saves_on_and_on_see_whole_saves(folder):
         seen = [found for reader in [pool.submit(read), pool.submit(read)] for found in reader.result()]
     training.result()
     assert all(found.keys() == set(BOTH) and len(set(found.values())) == 1 for found in seen)
-    assert first_value(read_together(folder, BOTH)) == dict.fromkeys(BOTH, 41)
+    assert first_value(read_consistently(folder, BOTH)) == dict.fromkeys(BOTH, 41)
 
 
 def test_a_file_that_is_overwritten_while_it_is_read_is_read_again(folder, monkeypatch):
@@ -334,7 +334,7 @@ def test_a_trainer_recovers_from_any_leftover(folder, moved, staging, strange, r
             assert set(names(folder)) - {"@eaDir"} == set(SAVED)
         checkpoint.save(Small(3), Position(3, 0, 10))
     assert set(names(folder)) - {"@eaDir"} == set(SAVED)
-    assert first_value(read_together(folder, BOTH)) == dict.fromkeys(BOTH, 3)
+    assert first_value(read_consistently(folder, BOTH)) == dict.fromkeys(BOTH, 3)
 
 
 def test_files_that_cannot_be_moved_are_told_and_moved_later(folder, monkeypatch):
@@ -343,7 +343,7 @@ def test_files_that_cannot_be_moved_are_told_and_moved_later(folder, monkeypatch
         with pytest.raises(UserError, match=r"\.commit.*No space.*--continue_train"):
             checkpoint.save(Small(2), Position(2, 0, 5))
         monkeypatch.undo()
-        assert first_value(read_together(folder, BOTH)) == dict.fromkeys(BOTH, 2)
+        assert first_value(read_consistently(folder, BOTH)) == dict.fromkeys(BOTH, 2)
     with Checkpoint(folder) as checkpoint:
         assert checkpoint.resume(Small(), "latest", 5) == Position(2, 0, 5) and names(folder) == SAVED
 

@@ -1,10 +1,9 @@
-"""Checkpoints that are whole: a save appears all at once, and what is read can run no code.
+"""Saving all files of a checkpoint atomically, and loading them safely.
 
-A save goes to `.saving/`, reaches the disk, becomes `.commit/` in one rename, and its files are then moved over the old ones.
-A process killed before the rename leaves the old checkpoint; one killed after it leaves a commit that the next training
-carries out. Only the process that holds the lock writes. A reader takes each file from `.commit/` where it is there, else
-from the folder: every file changes in the instant of the rename, and a reader can tell whether that came between two of its
-files.
+A save writes to `.saving/`, flushes it to the disk, renames it to `.commit/`, and then moves its files over the old ones. If
+the process is killed before the rename, the old checkpoint remains; if after it, the next training completes the commit. Only
+the process that holds the lock writes. Readers prefer the files in `.commit/` to those in the folder, so all files change at
+the moment of the rename; they detect a commit between the opening of two files, and retry.
 """
 from __future__ import annotations
 
@@ -33,44 +32,44 @@ torch = LazyModule("torch")
 STATE = "latest_state.pth"
 _SAVING, _COMMIT, _LOCK = ".saving", ".commit", ".lock"
 _TRAINED = "archive/extra/trained.json"  # within a file of weights
-_TRIES = 100  # saves that come between the opening of two files, which takes microseconds, or writes into one being read
+_TRIES = 100  # how often to retry after a commit between the opening of two files, or a write into one that is being read
 
 
 @dataclass
 class Position:
-    """Where a training stands: in epoch `epoch` (from 1), `done` of its pictures seen; `total` pictures in all."""
+    """The progress of a training: the current epoch (from 1), `done` pictures of it, and `total` pictures of all epochs."""
 
     epoch: int = 1
     done: int = 0
     total: int = 0
 
 
-def is_there(path) -> bool:
-    """Whether a checkpoint's folder has this file, be it in a commit that waits."""
+def is_saved(path) -> bool:
+    """Whether a file of a checkpoint exists, in its folder or in a pending commit."""
     return _place(Path(path)) is not None
 
 
 def read_tensors(path) -> dict:
-    """Read a dict of tensors and plain values; nothing in the file can run. Raises UserError naming the file."""
+    """Read a dict of tensors and plain values, without executing code in the file. Raises UserError naming the file."""
     path = Path(path)
-    found = read_together(path.parent, [path.name])
+    found = read_consistently(path.parent, [path.name])
     if path.name not in found:
         raise UserError(f"{path}: there is no such file")
     return found[path.name]
 
 
-def read_together(folder, names) -> dict[str, dict]:
-    """Read several files of one save, whatever a training does meanwhile: {name: its dict}, less those that are not there.
+def read_consistently(folder, names) -> dict[str, dict]:
+    """Read several files of the same save, even while a training saves: {name: dict} of those that exist.
 
-    The tensors are copies in memory. Mapping the files would start faster, but a file that is later overwritten in place, as
-    `cp` does, would change the weights in use, or end the process where it gets shorter. Raises UserError naming the file.
+    The files are read, not memory-mapped, which would be faster: overwriting a mapped file in place, as `cp` does, would change
+    the weights in use, or crash the process if it gets shorter. Raises UserError naming the file.
     """
     paths, growing = [Path(folder) / name for name in names], None
     for _ in range(_TRIES):
         with contextlib.ExitStack() as stack:
             files = {path: stack.enter_context(file) for path in paths if (file := _open(path))}
             if any(_identity(_place(path)) != _identity(files.get(path)) for path in paths):
-                continue  # a save came between: some are of the one before
+                continue  # there was a commit in between, so some files are of the save before
             stamps, found, fault = [_stamp(file) for file in files.values()], {}, None
             try:
                 for path, file in files.items():
@@ -86,23 +85,23 @@ def read_together(folder, names) -> dict[str, dict]:
 
 
 def _place(path: Path) -> Path | None:
-    """Where the last save left a file: in a commit that waits, or at `path` itself; None where it is in neither."""
+    """The current file: in a pending commit, or `path` itself; None if it exists in neither."""
     return next((place for place in (path.parent / _COMMIT / path.name, path) if os.path.isfile(place)), None)
 
 
 def _open(path: Path):
-    """The file as the last save left it, open to be read; None where there is none."""
+    """Open the current file for reading; None if it does not exist."""
     place = _place(path)
     try:
         return place and open(place, "rb")
     except FileNotFoundError:
-        return None  # moved into place at this moment, which the reader notices
+        return None  # it was moved at this moment, which the comparison of identities detects
     except OSError as error:
         raise UserError(f"{path}: may not be read ({error.strerror}); change its permissions") from error
 
 
 def _identity(file) -> tuple[int, int] | None:
-    """What tells a file (a path, or open) from one that replaces it; None for none."""
+    """(device, inode) of a path or open file, which differs for a file that replaces it; None for no file."""
     try:
         found = file and os.stat(file if isinstance(file, Path) else file.fileno())
     except FileNotFoundError:
@@ -111,16 +110,16 @@ def _identity(file) -> tuple[int, int] | None:
 
 
 def _stamp(file) -> tuple[int, int]:
-    """What changes when somebody writes into an open file."""
+    """(size, modification time) of an open file, by which a write into it is detected."""
     found = os.fstat(file.fileno())
     return found.st_size, found.st_mtime_ns
 
 
 def _parse(file, path: Path) -> dict:
-    """The dict in an open file; errors call it `path`."""
+    """Load the dict in an open file. Raises UserError naming `path`."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PyTorch's remarks about a file that is refused below
+            warnings.simplefilter("ignore")  # PyTorch's warnings about files that are refused below
             value = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL:? (\S+)", str(error))
@@ -136,9 +135,9 @@ def _parse(file, path: Path) -> dict:
 
 
 def trained(path) -> dict:
-    """How far the weights in a file were trained: {'experiment': str, 'epoch', 'done', 'total', 'steps': int}.
+    """How long the weights in a file were trained: {'experiment': str, 'epoch', 'done', 'total', 'steps': int}.
 
-    epoch, done, total: see Position. {} where the file does not tell, as those of other programs.
+    epoch, done, total: see Position. {} if it is not recorded, as in files of other programs.
     """
     try:
         with zipfile.ZipFile(_place(Path(path)) or path) as archive:
@@ -149,11 +148,11 @@ def trained(path) -> dict:
 
 
 def not_finite(value, name: str = "") -> list[str]:
-    """The names ('a.b.0') of the tensors in a nest of dicts and lists that hold numbers which are not finite."""
+    """The names ('a.b.0') of the tensors in nested dicts and lists that have non-finite elements."""
     if isinstance(value, (dict, list, tuple)):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         return [bad for key, item in items for bad in not_finite(item, f"{name}.{key}" if name else str(key))]
-    # the sum tells in one pass, unless it overflows
+    # a finite sum rules it out in one pass
     wrong = torch.is_tensor(value) and value.is_floating_point() and not (value.sum().isfinite() or value.isfinite().all())
     return [name] if wrong else []
 
@@ -163,15 +162,15 @@ def _reason(error: Exception) -> str:
 
 
 class Checkpoint:
-    """The files of one experiment, held by one training process at a time.
+    """The files of an experiment, locked by one training process at a time.
 
-    Raises UserError when another process trains under the same name.
+    Raises UserError if another process trains the same experiment.
     """
 
     def __init__(self, folder, writes: bool = True):
-        """writes: False in all but the first of several processes; they only read."""
+        """writes: whether this process saves; False for all ranks but 0."""
         self.folder, self.writes = Path(folder), writes
-        self.best: dict | None = None  # what is known of best_net_*.pth
+        self.best: dict | None = None  # the record of best_net_*.pth, see `save`
         if not writes:
             return
         try:
@@ -180,13 +179,13 @@ class Checkpoint:
         except OSError as error:
             raise UserError(f"{self.folder}: cannot be written ({error.strerror}); check --checkpoints_dir") from error
         self._take_lock()
-        shutil.rmtree(self.folder / _SAVING, ignore_errors=True)  # what a killed save left behind
+        shutil.rmtree(self.folder / _SAVING, ignore_errors=True)  # of a save that was killed
         finish_commit(self.folder)
 
     def _take_lock(self):
         if fcntl is None:
             return
-        try:  # a POSIX record lock: not inherited by loader processes, gone with its owner however that ends
+        try:  # a POSIX record lock: not inherited by worker processes, and released when its owner ends in any way
             fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(f"--name {self.folder.name}: another process is training in {self.folder}; wait for it, or "
@@ -196,7 +195,7 @@ class Checkpoint:
         return self
 
     def __exit__(self, *error):
-        """Let go of the experiment; a folder that a failed start left empty goes too."""
+        """Release the lock; delete a folder that a failed start left empty."""
         if not self.writes:
             return
         if [path.name for path in self.folder.iterdir()] == [_LOCK]:
@@ -205,7 +204,7 @@ class Checkpoint:
         self._lock.close()
 
     def resume(self, model, which_epoch: str, epoch_size: int) -> Position:
-        """Bring `model`, whose weights are loaded, to where the training stood.
+        """Restore the training state of `model`, whose weights are loaded, and return the position.
 
         which_epoch: 'latest' gives an exact resume where latest_state.pth is there; a number, or a folder with only
         pix2pixHD's own files, goes on from the weights, and says what could not be restored.
@@ -235,7 +234,7 @@ class Checkpoint:
         return any(self.folder.glob("*_net_*.pth"))
 
     def set_aside(self) -> Path:
-        """Move an earlier run's files to previous/ (previous_2/, ...): no later start overwrites months of work."""
+        """Move an earlier run's files to previous/ (previous_2/, ...), so that a new training does not overwrite them."""
         target, numbers = self.folder / "previous", itertools.count(2)
         while target.exists():
             target = self.folder / f"previous_{next(numbers)}"
@@ -248,7 +247,7 @@ class Checkpoint:
         return target
 
     def save(self, model, position: Position, epoch: int | None = None, best: dict | None = None) -> None:
-        """Write latest_net_*.pth, latest_state.pth and iter.txt as one; with `epoch`, <epoch>_net_*.pth as well.
+        """Write latest_net_*.pth, latest_state.pth and iter.txt atomically; with `epoch`, <epoch>_net_*.pth as well.
 
         best: what is known of these weights where they are the best so far, {'epoch': ..., ...} of plain values: then
         best_net_*.pth as well. Raises Diverged where a weight or an optimizer's moment is not finite, and UserError where the
@@ -259,14 +258,14 @@ class Checkpoint:
         weights, state, best = model.weights(), model.state(), best or self.best
         names = [str(epoch)] * (epoch is not None) + ["best"] * (best is not self.best)
         self._refuse_diverged(weights, state, position)
-        finish_commit(self.folder)  # where an earlier one was hindered, as a rename onto it would fail
+        finish_commit(self.folder)  # if an earlier one failed, as a folder cannot be renamed onto it
         staging = self.folder / _SAVING
         shutil.rmtree(staging, ignore_errors=True)
         try:
             staging.mkdir()
-            told = {"experiment": self.folder.name, **vars(position), "steps": state.get("steps", 0)}
+            record = {"experiment": self.folder.name, **vars(position), "steps": state.get("steps", 0)}
             for name, tensors in weights.items():
-                _write(staging / f"latest_net_{name}.pth", tensors, told)
+                _write(staging / f"latest_net_{name}.pth", tensors, record)
                 for kept in names:
                     _link(staging / f"latest_net_{name}.pth", staging / f"{kept}_net_{name}.pth")
             _write(staging / STATE, {"version": 1, "position": vars(position).copy(), "model": state, "best": best})
@@ -281,18 +280,18 @@ class Checkpoint:
         self.best = best
 
     def _refuse_diverged(self, weights, state, position):
-        """A loss can be finite where its gradient is not: then only the step's result tells."""
+        """Raise Diverged for weights or moments that are not finite, which may happen although the losses are finite."""
         wrong = [f"network {name} ({first_few(bad, 3)})" for name, tensors in weights.items() if (bad := not_finite(tensors))]
         wrong += [f"the moments of optimizer {name}" for name, o in state.get("optimizers", {}).items() if not_finite(o)]
         if wrong:
             remedy = (f"the last checkpoint in {self.folder} is untouched; go on from it with --continue_train and"
                       if self.exists() else "start again with")
-            epoch = position.epoch - (position.done == 0)  # at its end the next one has been counted
+            epoch = position.epoch - (position.done == 0)  # after the last picture, position is at the next epoch
             raise Diverged(f"epoch {epoch}: training diverged: numbers are not finite in {first_few(wrong)}, so they "
                            f"were not saved; {remedy} a lower --lr")
 
     def forget(self, keep: float) -> None:
-        """Delete the numbered checkpoints but the newest `keep`; inf keeps all."""
+        """Delete all numbered checkpoints except the newest `keep`; inf keeps all."""
         if not self.writes:
             return
         numbers = sorted({int(p.name.split("_")[0]) for p in self.folder.glob("*_net_*.pth")
@@ -302,7 +301,7 @@ class Checkpoint:
                 path.unlink()
 
     def state(self) -> dict | None:
-        """The saved state of a run, or None where only weights are there."""
+        """The saved training state, or None if there are only weights."""
         path = self.folder / STATE
         if not path.is_file():
             return None
@@ -318,7 +317,7 @@ class Checkpoint:
         return state
 
     def counted_position(self) -> Position | None:
-        """The position that iter.txt tells, or None."""
+        """The position in iter.txt, or None without that file."""
         path = self.folder / "iter.txt"
         if not path.is_file():
             return None
@@ -334,10 +333,9 @@ class Checkpoint:
 
 
 def finish_commit(folder) -> None:
-    """Carry out a commit that was interrupted between its parts; does nothing where there is none.
+    """Complete a commit that was interrupted, if there is one.
 
-    For the holder of the lock alone. Raises UserError where a file cannot be moved; the commit then stays, to be read and to
-    be carried out later.
+    Only for the holder of the lock. Raises UserError if a file cannot be moved; the commit then remains, and readers use it.
     """
     folder = Path(folder)
     commit = folder / _COMMIT
@@ -345,10 +343,10 @@ def finish_commit(folder) -> None:
         return
     try:
         for path in sorted(commit.iterdir()):
-            if path.is_dir():  # what file servers put into every folder
+            if path.is_dir():  # file servers create such folders
                 shutil.rmtree(path)
                 continue
-            with contextlib.suppress(FileNotFoundError):  # moved by somebody else
+            with contextlib.suppress(FileNotFoundError):  # another program moved it
                 os.replace(path, folder / path.name)
         with contextlib.suppress(FileNotFoundError):
             commit.rmdir()
@@ -358,22 +356,22 @@ def finish_commit(folder) -> None:
     _sync(folder)
 
 
-def _write(path: Path, value, told: dict | None = None) -> None:
-    """Save a dict. told: what `trained` shall give."""
+def _write(path: Path, value, record: dict | None = None) -> None:
+    """Save a dict and flush it to the disk. record: what `trained` returns."""
     try:
         with open(path, "w+b") as stream:
             torch.save(value, stream)
-            if told is not None:
+            if record is not None:
                 with zipfile.ZipFile(stream, "a") as archive:
-                    archive.writestr(zipfile.ZipInfo(_TRAINED), json.dumps(told))  # dated 1980: the same run, the same bytes
+                    archive.writestr(zipfile.ZipInfo(_TRAINED), json.dumps(record))  # dated 1980: reproducible
             stream.flush()
             os.fsync(stream.fileno())
-    except RuntimeError as error:  # PyTorch's writer, finishing a file that the disk had no room for
+    except RuntimeError as error:  # raised by PyTorch's writer when the disk is full
         raise OSError(errno.ENOSPC, _reason(error)) from error
 
 
 def _link(source: Path, target: Path) -> None:
-    """A second name for a file, where the file system has such; else a copy."""
+    """Hard-link a file, or copy it where the file system has no links."""
     try:
         os.link(source, target)
     except OSError:
@@ -383,7 +381,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make the folder's entries lasting, where the system can."""
+    """Flush a folder's entries to the disk, where the system can."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

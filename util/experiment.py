@@ -1,4 +1,4 @@
-"""Where an experiment's files are, and which versions made them."""
+"""An experiment's folder, and the versions in use."""
 from __future__ import annotations
 
 import platform
@@ -16,7 +16,7 @@ def experiment_folder(opt) -> Path:
 
 @cache
 def versions() -> dict:
-    """The versions at work: Python, torch, NumPy, and the project's commit where git knows it. Imports none of them."""
+    """The versions of Python, torch and NumPy, without importing them, and the project's commit, if git knows it."""
     packages = {name: getattr(sys.modules.get(name), "__version__", None) or metadata.version(name)
                 for name in ("torch", "numpy")}
     root = Path(__file__).resolve().parents[1]

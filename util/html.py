@@ -1,4 +1,4 @@
-"""A page of pictures: headings, rows, a legend, tables. No scripts; paths relative, everything else escaped."""
+"""Pages of pictures: headings, rows, legends, tables. Without scripts, with relative paths; all text is escaped."""
 from __future__ import annotations
 
 import math
@@ -12,7 +12,7 @@ from PIL import Image
 
 from util.files import make_folder, write_text
 
-# 'self' means nothing to some browsers where the page is a file, hence file:
+# some browsers do not apply 'self' to pages opened as files, hence file:
 _POLICY = ("default-src 'none'; img-src 'self' data: file:; style-src 'unsafe-inline'; base-uri 'none'; "
            "form-action 'none'")
 _STYLE = """
@@ -68,21 +68,21 @@ dd{margin:0;min-width:0}
 .pics figure{max-width:none!important}figcaption{font-size:.78rem;line-height:1.3}
 .figures{grid-template-columns:1fr 1fr}th,td{padding-right:.75rem}}
 """
-_IN_SHORT = ("weights", "trained", "drawn with", "date")  # facts that are seen before the rest is unfolded
-_MANY_ROWS = 200  # from here on the browser is told to lay out only what is in view
+_IN_SHORT = ("weights", "trained", "drawn with", "date")  # facts that are shown while the others are folded
+_MANY_ROWS = 200  # rows from which on the browser lays out only those in view
 
 
 class HTML:
-    """`web_dir`/index.html (or another name), growing by the calls below and written by `save()`.
+    """The page `web_dir`/index.html (or another name), built by the calls below and written by `save()`.
 
-    Each part is turned into text as it comes, so that a page of 30,000 rows costs 30,000 times one row.
+    Each part is rendered when it is added, so that the cost grows linearly with the number of rows.
     """
 
     def __init__(self, web_dir, title, refresh=0):
         """
         Args:
-            web_dir: the page's folder, made here together with its `images`. Raises UserError where it cannot be.
-            title: of the window and the page.      refresh: seconds after which browsers load it anew; 0 never.
+            web_dir: the page's folder; it is created, with `images`. Raises UserError if it cannot be.
+            title: of the window and the page.      refresh: seconds after which browsers reload it; 0: never.
         """
         self.web_dir, self.title, self.refresh = os.fspath(web_dir), str(title), int(refresh)
         self.img_dir = os.path.join(self.web_dir, "images")
@@ -91,40 +91,39 @@ class HTML:
         self._rows = 0
 
     def get_image_dir(self):
-        """The folder that `add_images` names pictures in."""
+        """The folder of the pictures of `add_images`."""
         return self.img_dir
 
     def add_header(self, text):
-        """A heading within the page."""
+        """Add a heading."""
         self._add(tags.h2(str(text)))
 
     def add_paragraph(self, text):
-        """A line of plain text."""
+        """Add a paragraph of plain text."""
         self._add(tags.p(str(text)))
 
     def add_note(self, text):
-        """A line in a coloured box, for what must not be missed."""
+        """Add a note in a coloured box."""
         self._add(tags.div(str(text), cls="note", role="note"))
 
     def add_facts(self, rows):
-        """What the page says about itself (see `util.page_facts`), folded away: [(name, text), ...]."""
+        """Add how the page was made (see `util.page_facts`), folded: [(name, text), ...]."""
         self._add(facts_block(rows))
 
     def add_links(self, entries, what):
-        """A line of links to other pages: [(text, address relative to this page, or None for this page itself), ...].
+        """Add a line of links to other pages: [(text, address relative to this page, or None for this page itself), ...].
 
-        what: what they are, for those who cannot see them.
+        what: the label of the line for screen readers.
         """
         self._parts.append(links_line(entries, what))
 
     def add_images(self, ims, txts, links, width=512, sizes=None, heading=None, remark=None):
-        """A row of pictures, side by side, each linked to a file.
+        """Add a row of pictures, side by side, each linked to a file.
 
         Args:
-            ims, links: file names in `images/`.      txts: a caption for each, also read out in its place.
-            width: shown at most this wide, in CSS pixels; narrower where the window is.
-            sizes: (width, height) in pixels of each, so that the page does not jump while they load; None reads them
-                from the files.
+            ims, links: file names in `images/`.      txts: captions, also used as alternative text.
+            width: maximum width in CSS pixels.
+            sizes: (width, height) in pixels of each, to avoid layout shifts while they load; None reads them from the files.
             heading: name of the row.      remark: small text beside it.
         """
         row = tags.section(cls="row")
@@ -145,7 +144,7 @@ class HTML:
         self._add(row)
 
     def add_legend(self, entries):
-        """Colours and what they mean: [(name, (r, g, b)), ...] with 0..255."""
+        """Add a legend: [(name, (r, g, b)), ...] with 0..255."""
         legend = tags.ul(cls="legend", aria_label="Legend")
         for name, rgb in entries:
             swatch = tags.span(cls="swatch", style="background:rgb({:d},{:d},{:d})".format(*map(int, rgb)))
@@ -153,7 +152,7 @@ class HTML:
         self._add(legend)
 
     def add_table(self, headers, rows, summary=None):
-        """A table; numbers are aligned right and shown with three digits. `summary` folds it away under that text."""
+        """Add a table; numbers are right-aligned and shown with three digits. With `summary`, it is folded under that text."""
         rows = [list(row) for row in rows]
         kinds = ["number" if any(isinstance(row[i], (int, float)) for row in rows) else "" for i in range(len(headers))]
         table = tags.table(tags.thead(tags.tr([tags.th(str(h), cls=k) for h, k in zip(headers, kinds)])))
@@ -163,19 +162,19 @@ class HTML:
         self._add(tags.details(tags.summary(str(summary)), table) if summary else table)
 
     def add_figures(self, entries):
-        """A line of large numbers: [(value, what it is), ...]."""
+        """Add a line of large numbers: [(value, caption), ...]."""
         box = tags.div(cls="figures")
         for value, what in entries:
             box.add(tags.div(tags.b(readable(value)), tags.span(str(what))))
         self._add(box)
 
     def add_figure(self, src, alt):
-        """A drawing as wide as the page, `src` relative to it, such as images/loss.png."""
+        """Add a picture as wide as the page. src: relative to it, such as images/loss.png."""
         size = _size(picture_size(os.path.join(self.web_dir, src)))
         self._add(tags.figure(tags.img(src=quote(src), alt=str(alt), **size), cls="plot"))
 
     def save(self, name="index.html"):
-        """Write the page under this name: readers see the last one or this one. Raises UserError."""
+        """Write the page under this name, atomically. Raises UserError."""
         page = dominate.document(title=self.title)
         page["lang"] = "en"
         with page.head:
@@ -196,7 +195,7 @@ class HTML:
 
 
 def facts_block(rows) -> tags.details:
-    """Facts as a part of a page: those in _IN_SHORT in a line, and all of them folded away."""
+    """The HTML of `add_facts`: those in _IN_SHORT in a line, under which all of them are folded."""
     table = tags.dl()
     for name, text in rows:
         table.add(tags.dt(str(name)), tags.dd(str(text)))
@@ -205,7 +204,7 @@ def facts_block(rows) -> tags.details:
 
 
 def links_line(entries, what) -> str:
-    """What `add_links` adds to a page."""
+    """The HTML of `add_links`."""
     line = tags.nav(cls="links", aria_label=str(what))
     for text, href in entries:
         line.add(tags.a(str(text), href=href) if href else tags.span(str(text), aria_current="page"))
@@ -213,7 +212,7 @@ def links_line(entries, what) -> str:
 
 
 def picture_size(path):
-    """(width, height) in pixels, from the file's head; None where there is no readable picture."""
+    """(width, height) in pixels, from the file's header; None if it is no readable picture."""
     try:
         with Image.open(path) as image:
             return image.size
@@ -222,7 +221,7 @@ def picture_size(path):
 
 
 def readable(value) -> str:
-    """A number with the digits one wants to read, '–' for None, other values as text."""
+    """Format a value: a float with three significant digits, None as '–', others as text."""
     if value is None:
         return "–"
     if isinstance(value, float):

@@ -5,10 +5,10 @@ import torch
 
 
 class ImagePool:
-    """Keeps up to pool_size pictures; each new one is answered by itself or, half of the time, by an older one.
+    """Keeps up to pool_size pictures; a query returns each new picture or, with probability 1/2, an older one in its place.
 
-    Shrivastava et al. 2017, section 2.3. With pool_size 0 every picture is answered by itself. Chance comes from
-    torch's global generator, whose state a checkpoint holds.
+    Shrivastava et al. 2017, section 2.3. With pool_size 0 a query returns the new pictures. Random numbers come from torch's
+    global generator, whose state is saved in checkpoints.
     """
 
     def __init__(self, pool_size: int):

@@ -1,4 +1,4 @@
-"""The training log: `loss_log.txt`, a line for each time the losses are printed, and its way back into numbers."""
+"""Writing and parsing the training log `loss_log.txt`, which has a line for each time the losses are printed."""
 from __future__ import annotations
 
 import math
@@ -8,7 +8,7 @@ import re
 from util.errors import UserError
 
 _LINE = re.compile(r"^\(epoch: (\d+), iters: (\d+), time: [\d.]+[^)]*\) (.*)$")
-# a line cut off in the middle of a number has no space after it, and its number would be wrong
+# without the space, a line that was truncated within a number would be parsed as a wrong number
 _TERM = re.compile(r"(\S+): (\S+) ")
 
 
@@ -29,7 +29,7 @@ def format_line(epoch, iters, time, terms, extra=None) -> str:
 
 
 def parse_line(line: str) -> dict | None:
-    """{'epoch', 'iters', 'terms': {name: float}} of a line, or None where it is not (wholly) one of ours."""
+    """{'epoch', 'iters', 'terms': {name: float}} of a line, or None if it is not a complete line of losses."""
     found = _LINE.match(line.rstrip("\r\n"))
     if not found:
         return None
@@ -43,9 +43,9 @@ def parse_line(line: str) -> dict | None:
 
 
 def read(path) -> list[dict]:
-    """All lines of losses in the log, in its order: [{'epoch', 'iters', 'terms'}, ...]; [] where there is no log.
+    """All lines of losses in the log, in its order: [{'epoch', 'iters', 'terms'}, ...]; [] without a log.
 
-    Headers, notes and a last line that was cut off by a power cut are passed over.
+    Headers, notes and an incomplete last line are skipped.
     """
     if not os.path.isfile(path):
         return []
@@ -55,10 +55,10 @@ def read(path) -> list[dict]:
 
 
 def newest_run(entries) -> list[dict]:
-    """The lines that make one course of training out of a log that several runs wrote to.
+    """The lines of the newest training in a log that several runs wrote to.
 
-    A resumed run goes back to its last checkpoint, and a new run of the same name to the start: a line takes the
-    place of all lines above it that are not earlier in training.
+    A resumed run continues from its last checkpoint, and a new run of the same name from the start, so a line replaces all
+    lines before it whose position is not earlier.
     """
     course: list[dict] = []
     for entry in entries:
@@ -67,7 +67,7 @@ def newest_run(entries) -> list[dict]:
 
 
 def with_entry(course, entry) -> list[dict]:
-    """`course` with one more line, dropping (in place) those of its end that are not earlier in training."""
+    """Append a line to `course` in place, after removing those at its end whose position is not earlier."""
     while course and (course[-1]["epoch"], course[-1]["iters"]) >= (entry["epoch"], entry["iters"]):
         course.pop()
     course.append(entry)
@@ -75,7 +75,7 @@ def with_entry(course, entry) -> list[dict]:
 
 
 def series(entries, name, epoch_size) -> tuple[list[float], list[float]]:
-    """One term as (positions in epochs, values); lines without it, or where it is not a finite number, are left out.
+    """One term as (positions in epochs, values), without lines that lack it or where it is not finite.
 
     Args:
         epoch_size: pictures in an epoch. Position 0 is the start of epoch 1, 1.5 the middle of epoch 2.

@@ -1,4 +1,4 @@
-"""A label map laid over its photo, to see whether they agree."""
+"""A label map blended over its photo."""
 from __future__ import annotations
 
 import numpy as np
@@ -7,10 +7,10 @@ _STRENGTH = 0.5
 
 
 def overlay(photo: np.ndarray, colors: np.ndarray, clear: np.ndarray | None = None) -> np.ndarray:
-    """Half photo, half colour, with a line of pure colour around every region.
+    """Blend photo and colours half and half, with a border of pure colour around every region.
 
     Args:
-        photo, colors: (H, W, 3) uint8.      clear: (H, W) bool, where the photo stays as it is (the background).
+        photo, colors: (H, W, 3) uint8.      clear: (H, W) bool, where only the photo is shown (the background).
 
     Returns:
         (H, W, 3) uint8.

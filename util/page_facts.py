@@ -1,4 +1,4 @@
-"""What a page says about itself: the command, the weights and how they drew, the data, the date, the versions.
+"""How a page was made, to be shown on it: the command, weights and precision, the data, the date, the versions.
 
     introduce(page, "results/faceIm/test_latest/index.html", opt, model)      # a util.html.HTML, or a ResultPage
     page.add_facts(of_command(module_command("datasets.parse_faces"), [("weights", "checkpoints/parser")]))
@@ -14,15 +14,15 @@ from util.experiment import experiment_folder, versions
 
 
 def introduce(page, path, opt, model=None, more=()) -> None:
-    """Add to a page, which will be at `path`, what it says of itself (see `of_options`) and links to others like it."""
+    """Add facts (see `of_options`) and links to the experiment's other pages to a page that will be written to `path`."""
     page.add_links(page_links.links_of(experiment_folder(opt), path), page_links.OTHERS)
     page.add_facts(of_options(opt, model, more))
 
 
 def of_options(opt, model=None, more=()) -> list[tuple[str, str]]:
-    """[(name, text), ...] of a command with parsed options.
+    """Facts [(name, text), ...] of a command with parsed options.
 
-    model: the one that drew, as it was loaded for test or encoding. more: further facts, before the date.
+    model: the model that was loaded for test or encoding. more: additional facts.
     """
     rows = [("data", f"{opt.dataroot}, {opt.phase}"), ("seed", str(opt.seed)), *more]
     if model is not None:
@@ -31,13 +31,13 @@ def of_options(opt, model=None, more=()) -> list[tuple[str, str]]:
 
 
 def of_command(command: str, rows=()) -> list[tuple[str, str]]:
-    """The same of any command: rows between the command itself and date and versions; those without text are left out."""
+    """Facts of any command: the command, `rows`, date and versions; those without text are left out."""
     made_by = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
     return [(name, text) for name, text in [("command", command), *rows, ("date", now()), ("versions", made_by)] if text]
 
 
 def module_command(module: str, arguments=None) -> str:
-    """The command line of a program that `python -m` runs. arguments: where they are not those of this process."""
+    """The command line of a module run by `python -m`. arguments: default: those of this process."""
     return shlex.join(["python", "-m", module, *map(str, sys.argv[1:] if arguments is None else arguments)])
 
 
@@ -50,7 +50,7 @@ def weights_rows(used: dict) -> list[tuple[str, str]]:
 
 
 def trained_line(used: dict) -> str:
-    """'14 epochs (1,344 pictures, 336 steps)', with the experiment where weights were copied from another; '' if unknown."""
+    """'14 epochs (1,344 pictures, 336 steps)', and the experiment if the weights were copied from another; '' if unknown."""
     found = used["trained"]
     if not found:
         return f"epoch {used['epoch']}" if used["epoch"].isdigit() else ""
@@ -62,5 +62,5 @@ def trained_line(used: dict) -> str:
 
 
 def now() -> str:
-    """The date and time, as pages show it."""
+    """The date and time as text."""
     return time.strftime("%Y-%m-%d %H:%M:%S %Z").strip()

@@ -1,7 +1,7 @@
 """Links between the pages of an experiment: its training, its styles, its results, and its options.
 
-An experiment's folder records the pages that lie elsewhere, in pages.json: {"pages": {path relative to the folder: title}}.
-Every page links those that are there when it is written; the training's page, as the one to start from, later ones too.
+Pages outside an experiment's folder are recorded there in pages.json: {"pages": {path relative to the folder: title}}. Every
+page links those that exist when it is written; the training's page is updated when a later page is recorded.
 """
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LIST = "pages.json"
 TRAINING = "web/index.html"
 _OWN = {TRAINING: "Training", "styles/index.html": "Styles", "opt.txt": "Options", "loss_log.txt": "Losses"}
 OTHERS = "Other pages of this experiment"
-_MOST = 12  # linked pages that lie elsewhere, the newest
+_MOST = 12  # recorded pages to link, the newest
 
 
 def links_of(folder, page) -> list[tuple[str, str]]:
-    """[(title, address relative to the page), ...] of an experiment's pages that are there, but the page itself.
+    """[(title, address relative to the page), ...] of an experiment's pages that exist, except the page itself.
 
     folder: checkpoints/<name>. page: the path of the page that links them.
     """
@@ -36,9 +36,9 @@ def links_of(folder, page) -> list[tuple[str, str]]:
 
 
 def record(folder, page, title: str) -> None:
-    """Let an experiment's pages know of one that lies elsewhere; the training's page links it at once.
+    """Record a page outside an experiment's folder, and update the links of the training's page.
 
-    An experiment whose folder may not be written to goes without.
+    Does nothing if the folder may not be written to.
     """
     folder = Path(folder)
     name = _relative(page, folder)
@@ -49,7 +49,7 @@ def record(folder, page, title: str) -> None:
 
 
 def refresh(folder) -> None:
-    """Put the links of now into the training's page, unless a training writes it at this moment and links them itself."""
+    """Update the links in the training's page, unless a training rewrites it at this moment, with current links."""
     page = Path(folder) / TRAINING
     with contextlib.suppress(UserError, OSError):
         before, text = page.stat().st_mtime_ns, page.read_text(encoding="utf-8", errors="replace")
@@ -60,7 +60,7 @@ def refresh(folder) -> None:
 
 
 def _recorded(folder: Path) -> dict[str, str]:
-    """What pages.json holds; {} for none, or a file of that name that is none."""
+    """The content of pages.json; {} if it is missing or is no such file."""
     try:
         return {str(path): str(title) for path, title in read_json(folder / LIST)["pages"].items()}
     except (UserError, TypeError, KeyError, AttributeError):

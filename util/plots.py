@@ -1,4 +1,4 @@
-"""Loss curves as one picture, readable on a phone as on a desk."""
+"""Plots of losses and validation figures, legible on small screens too."""
 from __future__ import annotations
 
 import math
@@ -14,9 +14,9 @@ _INK, _FAINT = "#3c4046", "#d9dce1"
 
 
 def plot_losses(history, epoch_size, path, title=None) -> bool:
-    """Draw every term of the log over the epochs: a faint line for the values, a strong one for their moving mean.
+    """Plot every term of the log over the epochs: a faint line for the values, a strong one for their moving mean.
 
-    Generator terms have a panel each, as their sizes differ; the discriminator's share one, as they are compared.
+    Generator terms have a panel each, as their scales differ; the discriminator's share one, to be compared.
 
     Args:
         history: list of {'epoch', 'iters', 'terms'} (see `util.loss_log.read`), in order.
@@ -29,7 +29,7 @@ def plot_losses(history, epoch_size, path, title=None) -> bool:
     Raises:
         UserError: the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and most scripts draw no curve
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and few scripts plot
     from matplotlib.figure import Figure
 
     groups = panels(history)
@@ -38,7 +38,7 @@ def plot_losses(history, epoch_size, path, title=None) -> bool:
     size = epoch_size or max(entry["iters"] for entry in history) or 1
     columns = min(2, len(groups))
     rows = math.ceil(len(groups) / columns)
-    # 5.4 inches across: 9 point letters still measure 8 pixels or more when the picture is 350 pixels wide
+    # 5.4 inches wide: letters of 9 points are at least 8 pixels high when the picture is shown 350 pixels wide
     figure = Figure(figsize=(5.4, 1.75 * rows + (0.3 if title else 0)), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     if title:
@@ -84,7 +84,7 @@ def plot_validation(entries, best_epoch, path) -> bool:
 
 
 def panels(history) -> list[list[str]]:
-    """Which terms share a panel: [['G_GAN'], ['G_VGG'], ['D_real', 'D_fake']], in the order the log has them."""
+    """The terms of each panel: [['G_GAN'], ['G_VGG'], ['D_real', 'D_fake']], in the order of the log."""
     names = list(dict.fromkeys(name for entry in history for name in entry["terms"]))
     alone = [[name] for name in names if not name.startswith("D_")]
     together = [name for name in names if name.startswith("D_")]
@@ -92,7 +92,7 @@ def panels(history) -> list[list[str]]:
 
 
 def moving_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """Mean of the `window` (odd) values around each; near the ends, of those there are. (n,) -> (n,) float64."""
+    """Moving mean over `window` (odd) values, truncated at the ends. (n,) -> (n,) float64."""
     half = window // 2
     sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     at = np.arange(len(values))
@@ -101,7 +101,7 @@ def moving_mean(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def thin(positions: np.ndarray, values: np.ndarray, most: int = _MOST_POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """At most `most` points: the smallest and the largest value of every bin, so that no spike is lost."""
+    """Downsample to at most `most` points: the minimum and maximum of each bin, which keeps spikes."""
     n = len(values)
     if n <= most:
         return positions, values
@@ -121,7 +121,7 @@ def _draw_panel(axes, history, names, epoch_size, last):
             axes.plot(*thin(positions, values), color=colour, alpha=0.25, linewidth=0.7)
         axes.plot(*thin(positions, mean), color=colour, linewidth=1.7, label=name,
                   marker="o" if len(values) < 3 else None, markersize=3)
-        _keep_spikes_from_flattening(axes, values, mean)
+        _limit_y_axis(axes, values, mean)
     axes.set_title("  ".join(names) if len(names) == 1 else "", fontsize=9.5, color=_INK, loc="left", pad=4)
     if len(names) > 1:
         axes.legend(fontsize=9, loc="lower left", bbox_to_anchor=(-0.02, 0.98), ncols=len(names), frameon=False,
@@ -136,8 +136,8 @@ def _draw_panel(axes, history, names, epoch_size, last):
         axes.set_xlabel("epochs", fontsize=9, color=_INK)
 
 
-def _keep_spikes_from_flattening(axes, values, mean):
-    """The first steps of training are often ten times the rest; the rest is what one wants to see."""
+def _limit_y_axis(axes, values, mean):
+    """Limit the y axis to quantiles of the values, as the first losses are often ten times the others."""
     if len(values) < 60:
         return
     low, high = min(values.min(), mean.min()), max(np.quantile(values, 0.99), np.quantile(mean, 0.995))

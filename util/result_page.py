@@ -1,4 +1,4 @@
-"""The pages of a test run: each picture beside what it was drawn from, in their own order and in that of each figure."""
+"""The pages of a test run: inputs and results of each picture, in the order of the data and sorted by each figure."""
 from __future__ import annotations
 
 from collections import deque
@@ -9,7 +9,7 @@ from util.run_files import RunFiles
 from util.util import UniqueStems, safe_stem, save_image
 
 _WRITERS = 2
-_MOST_PENDING = 32  # pictures held in memory while the disk is slower than the network
+_MOST_PENDING = 32  # pictures that wait to be written, at most
 _FIGURES = (("region_color_error", "colour error of regions, of 255 (0 is exact)"), ("ssim", "SSIM (1 is identical)"),
             ("psnr", "PSNR, dB (higher is nearer)"), ("miou", "mean IoU of classes (1 is exact)"),
             ("miou_large", "mean IoU of large classes"), ("pixel_accuracy", "pixels that are right (1 is all)"),
@@ -17,22 +17,22 @@ _FIGURES = (("region_color_error", "colour error of regions, of 255 (0 is exact)
 _COLUMNS = {"region_color_error": "colour error", "iou": "IoU", "share": "share of pixels"}  # of a class
 _SORTED_BY = {"ssim": ("SSIM", True), "region_color_error": ("colour error", False), "psnr": ("PSNR", True),
               "miou": ("mIoU", True), "pixel_accuracy": ("pixels right", True)}  # of a picture: title, whether more is better
-_MOST_SORTED = 200  # rows of a page in the order of a figure
+_MOST_SORTED = 200  # rows of a page sorted by a figure
 _REMARKS = (("ssim", "SSIM {}"), ("region_color_error", "colour error {}"), ("psnr", "PSNR {} dB"), ("miou", "mIoU {}"),
             ("pixel_accuracy", "pixels right {}"))  # of a picture
 
 
 class ResultPage:
-    """Rows of pictures, written by threads beside the drawing; `save()` waits for them and writes the page.
+    """Rows of pictures, which threads write in the background; `save()` waits for them and writes the page.
 
-    Use it as a context manager, or call `close()`, to end the threads. files: the record of what this run writes there.
+    Use it as a context manager, or call `close()`, to end the threads. files: the record of the files of this run.
     """
 
     def __init__(self, web_dir, title, legend=None, width=512):
         """
         Args:
             web_dir: folder of the page, such as results/NAME/test_latest.
-            legend: [(class name, (r, g, b)), ...] or None.      width: of each picture at most, in CSS pixels.
+            legend: [(class name, (r, g, b)), ...] or None.      width: maximum width of a picture in CSS pixels.
         """
         self._html = HTML(web_dir, title)
         self.files = RunFiles(web_dir)
@@ -47,10 +47,10 @@ class ResultPage:
         self._pending: deque = deque()
 
     def add_row(self, name, visuals, remark=None, figures=None):
-        """Show one picture's visuals and write them as `images/<stem>_<label>.jpg`.
+        """Add one picture's visuals and write them as `images/<stem>_<label>.jpg`.
 
         Args:
-            name: the picture's name; with folders ('a/b.png') where the data has them. See `util.util.safe_stem`.
+            name: the picture's name, with its folders ('a/b.png'). See `util.util.safe_stem`.
             visuals: {label: (H, W, 3) uint8}, in the order of the columns. The arrays must not be changed afterwards.
             remark: small text beside the name; by default the figures.
             figures: {figure: value or None} of the picture, such as its SSIM, for pages in their order.
@@ -75,27 +75,27 @@ class ResultPage:
         with self.files.writing(name) as path:
             save_image(image, path)
 
-    def follow(self, names):
-        """Leave to the pictures of these names, which come earlier and which others write, the stems they get."""
+    def reserve(self, names):
+        """Reserve the stems of pictures that other processes write, and that come before this process's."""
         for name in names:
             self._stem(name)
 
     def finished_rows(self) -> list[tuple]:
-        """Wait for the pictures: this page's rows, for `extend` of another. Raises UserError as `save` does."""
+        """The rows, once their pictures are written, for `extend` of another page. Raises UserError as `save` does."""
         self._collect(0)
         return self._rows
 
     def extend(self, rows):
-        """Show rows whose pictures another page of the same folder has written."""
+        """Add rows whose pictures another page of the same folder has written."""
         self._rows = self._rows + rows
 
     def note(self, text):
-        """Say something above the pictures, such as that --how_many stopped early."""
+        """Add a note above the pictures, such as that --how_many left some out."""
         if text not in self._notes:
             self._notes.append(text)
 
     def add_facts(self, rows):
-        """Say what made the page (see `util.page_facts`)."""
+        """Show how the page was made (see `util.page_facts`)."""
         self._facts = list(rows)
 
     def add_links(self, entries, what):
@@ -103,11 +103,11 @@ class ResultPage:
         self._links = list(entries), what
 
     def set_legend(self, entries):
-        """Replace the legend, where only the end of the run knows which classes occurred."""
+        """Replace the legend, once it is known which classes occur."""
         self._legend = entries
 
     def set_metrics(self, summary):
-        """Show the figures of a `summary()`, as `util.metrics.pictures.PictureMetrics` gives it."""
+        """Show the `summary()` of metrics."""
         self._metrics = summary
 
     def save(self):
@@ -123,7 +123,7 @@ class ResultPage:
         self.files.finish(f"images/{file}" for _, pictures, _, _ in self._rows for file, _, _ in pictures)
 
     def _orders(self):
-        """{file name: (what it has first, its rows)} of the pages in the order of a figure that several pictures have."""
+        """{file name: (order, rows)} of the pages sorted by a figure, for figures that several pictures have."""
         found = {}
         for key, (title, more_is_better) in _SORTED_BY.items():
             rows = sorted((row for row in self._rows if row[-1].get(key) is not None), key=lambda row: row[-1][key])
@@ -134,7 +134,7 @@ class ResultPage:
         return found
 
     def _write_page(self, name, rows, orders, what=""):
-        """Write one of the pages. what: the order of its rows; '' for that of the data."""
+        """Write one of the pages. what: the order of its rows in words; '' for that of the data."""
         page = HTML(self._html.web_dir, self._html.title + f", {what}" * bool(what))
         if self._links:
             page.add_links(*self._links)
@@ -172,7 +172,7 @@ class ResultPage:
     def __exit__(self, kind, error, trace):
         if kind is None:
             self.close()
-        else:  # the error on its way out is the one to show
+        else:  # errors of pending pictures must not replace this one
             self._pool.shutdown(cancel_futures=True)
 
     def _collect(self, most):

@@ -1,7 +1,7 @@
-"""Which files of a page's folder are whose: each run records its own, and the next one removes those and no others.
+"""Records of the files that a run writes into a page's folder, so that the next run removes those and no others.
 
-While a run writes, each of its processes adds to a journal, so that what a killed run wrote is known, too. A finished page
-has one list instead, page_files.json: {"files": {name: size in bytes}}.
+During a run, each process appends to a journal, so that the files of a killed run are known, too. When the page is complete,
+the journals are replaced by one list, page_files.json: {"files": {name: size in bytes}}.
 """
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from util.errors import UserError, first_few
 from util.files import UNFINISHED, write_text
 
 LIST = "page_files.json"
-_JOURNAL = ".written-{}.jsonl"  # by process; a line is [name, size], the size null until the file is there
-# what of an earlier run is easily taken for this one's, beside pictures
+_JOURNAL = ".written-{}.jsonl"  # one for each rank; a line is [name, size], where size is null until the file is written
+# files, beside pictures, that could be mistaken for this run's if another one wrote them
 _SHARED_NAMES = ("index.html", "worst_*.html", "best_*.html", "metrics.json")
 
 
 class RunFiles:
-    """What one run writes in `folder` and in its `images/`. Names are relative to it, with '/'. Threads may share one."""
+    """The files that a run writes into `folder` and its `images/`. Names are relative to it, with '/'. Thread-safe."""
 
     def __init__(self, folder):
         self.folder = Path(folder)
         self._names: set[str] = set()
 
     def clear(self) -> None:
-        """Remove what earlier runs recorded here, and what they left half-written.
+        """Remove the files that earlier runs recorded here, and their temporary files.
 
-        A file stays where it is not of the size that its run recorded: somebody has put another there. Of several
-        processes one does this, before any of them writes. Raises UserError naming a file that cannot be removed.
+        A file of another size than recorded is kept, as it has been replaced. To be called by one process only, before any
+        process writes. Raises UserError naming a file that cannot be removed.
         """
         for name, sizes in self._recorded().items():
             path = self.folder / name
@@ -46,7 +46,7 @@ class RunFiles:
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """Around the lines that write a file: gives its path, and records it before and after."""
+        """A context for writing a file: gives its path, and records it before and after."""
         path = self.folder / name
         self._names.add(name)
         self._note(name, None)
@@ -54,14 +54,14 @@ class RunFiles:
         self._note(name, path.stat().st_size)
 
     def finish(self, others=()) -> None:
-        """Put the list in the journals' place. others: names that other processes of this run wrote."""
+        """Replace the journals by the list. others: names of files that other processes of this run wrote."""
         self._names.update(others)
         sizes = {name: (self.folder / name).stat().st_size for name in sorted(self._names)}
         write_text(self.folder / LIST, json.dumps({"files": sizes}, indent=1) + "\n")
         self._forget_journals()
 
     def strangers(self) -> str:
-        """A line that names what else lies here and could be taken for this run's, or ''."""
+        """A message that names other files here that could be mistaken for this run's, or ''."""
         found = [path.name for pattern in _SHARED_NAMES for path in sorted(self.folder.glob(pattern))]
         found += sorted(f"images/{path.name}" for path in self.folder.glob("images/*") if not path.name.startswith("."))
         found = [name for name in found if name not in self._names]
@@ -70,18 +70,18 @@ class RunFiles:
     def _note(self, name, size):
         try:
             with open(self.folder / _JOURNAL.format(os.environ.get("RANK", "0")), "ab", buffering=0) as stream:
-                stream.write(json.dumps([name, size]).encode() + b"\n")  # in one piece, whatever other threads write
+                stream.write(json.dumps([name, size]).encode() + b"\n")  # one write call, so that lines of threads do not mix
         except OSError as error:
             raise UserError(f"{self.folder}: cannot be written ({error.strerror or error}); free some space or check the "
                             "folder's permissions") from error
 
     def _recorded(self) -> dict[str, set]:
-        """{name: the sizes it may have; None among them is any}."""
+        """{name: possible sizes}, where None stands for any size."""
         found = {name: {size} for name, size in self._read_list().items()}
         for path in self.folder.glob(_JOURNAL.format("*")):
             last = {}
             for line in path.read_bytes().splitlines():
-                with contextlib.suppress(ValueError, TypeError):  # a line that was cut off
+                with contextlib.suppress(ValueError, TypeError):  # an incomplete line
                     name, size = json.loads(line)
                     last[str(name)] = size
             for name, size in last.items():
@@ -89,7 +89,7 @@ class RunFiles:
         return {name: sizes for name, sizes in found.items() if _is_inside(name)}
 
     def _read_list(self) -> dict[str, int]:
-        """What the list holds; {} for a file of that name that is none."""
+        """The content of the list; {} if it is missing or is no such list."""
         try:
             files = json.loads((self.folder / LIST).read_bytes())["files"]
             return {str(name): int(size) for name, size in files.items()}
@@ -102,7 +102,7 @@ class RunFiles:
 
 
 def _is_inside(name: str) -> bool:
-    """Whether a recorded name is of the folder itself or of its images/: a list from elsewhere must not reach further."""
+    """Whether a recorded name is in the folder or its images/, as a list of other origin must not name files elsewhere."""
     parts = PurePosixPath(name).parts
     plain = all(part not in ("..", "/") and "\\" not in part for part in parts)
     return plain and (len(parts) == 1 or len(parts) == 2 and parts[0] == "images")

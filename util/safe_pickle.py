@@ -1,4 +1,4 @@
-"""Pickled NumPy dicts (features.npy, features_clustered_*.npy), read without letting them run anything."""
+"""Reading pickled NumPy dicts (features.npy, features_clustered_*.npy) without executing code in them."""
 from __future__ import annotations
 
 import io
@@ -10,7 +10,7 @@ import numpy as np
 from util.errors import UserError
 from util.files import atomic_write
 
-# what NumPy itself writes into such a file, under its old and its new module names
+# the globals that NumPy itself pickles, under its old and new module names
 _ALLOWED = {(module, name) for module, names in {
     "numpy": ("ndarray", "dtype"),
     "numpy.core.multiarray": ("_reconstruct", "scalar"), "numpy._core.multiarray": ("_reconstruct", "scalar"),
@@ -32,9 +32,9 @@ def save_dict(path, values: dict[int, np.ndarray]) -> None:
 
 
 def load_dict(path, columns: int | None = None) -> dict[int, np.ndarray]:
-    """Read {class: float array (n, columns)}; old Python's files too.
+    """Read {class: float array (n, columns)}, also from files that Python 2 wrote.
 
-    Raises UserError naming the file where it is missing, holds anything but numbers, or has other columns.
+    Raises UserError naming the file if it is missing, contains anything but numbers, or has another number of columns.
     """
     path = Path(path)
     try:
@@ -45,7 +45,7 @@ def load_dict(path, columns: int | None = None) -> dict[int, np.ndarray]:
         raise UserError(f"{path}: there is no such file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except Exception as error:  # a hostile or broken pickle may fail in any way at all
+    except Exception as error:  # a broken or malicious pickle may raise anything
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{path}: is not a file of features or clusters ({reason}); make it again with "
                         "encode_features.py") from error
@@ -60,7 +60,7 @@ def load_dict(path, columns: int | None = None) -> dict[int, np.ndarray]:
 
 
 def _numbers(array) -> np.ndarray:
-    """The array itself, as floats. Lists are refused: a few bytes of nested ones can stand for terabytes."""
+    """The array as float64. Lists are refused, as a few bytes of nested references can expand to terabytes."""
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise ValueError(f"a class has a {getattr(array, 'dtype', type(array).__name__)}, not an array of numbers")
     return array.astype(np.float64)

@@ -1,11 +1,11 @@
-"""Where the time of a loop goes."""
+"""Timing of the training loop."""
 from __future__ import annotations
 
 import time
 
 
 class Stopwatch:
-    """Seconds a picture, and the share of the time in which the loop waited for data, since the last reading."""
+    """Seconds a picture, and the share of time spent waiting for data, since the last `read`."""
 
     def __init__(self):
         self._begin()
@@ -14,7 +14,7 @@ class Stopwatch:
         self.started, self.waited, self.pictures = time.perf_counter(), 0.0, 0
 
     def waiting(self, batches):
-        """Iterate over `batches`, counting how long each was waited for."""
+        """Iterate over `batches`, measuring the time spent waiting for each."""
         iterator = iter(batches)
         while True:
             asked = time.perf_counter()
@@ -31,7 +31,7 @@ class Stopwatch:
         return self.waited / max(time.perf_counter() - self.started, 1e-9)
 
     def read(self) -> tuple[float, float]:
-        """(seconds a picture, share of waiting) since the last call; starts anew."""
+        """(seconds a picture, share of waiting) since the last call; resets both."""
         seconds = (time.perf_counter() - self.started) / max(self.pictures, 1)
         share = self.share
         self._begin()

@@ -1,4 +1,4 @@
-"""Where a training's curves and pictures go beside the page: TensorBoard (--tf_log), Weights & Biases (--wandb)."""
+"""Experiment trackers: TensorBoard (--tf_log), Weights & Biases (--wandb)."""
 from __future__ import annotations
 
 import os
@@ -7,35 +7,35 @@ from util.errors import UserError
 
 
 class TensorBoard:
-    """Writes to checkpoints/<name>/logs. Raises UserError without the package tensorboard."""
+    """Logs to checkpoints/<name>/logs. Raises UserError without the package tensorboard."""
 
     def __init__(self, opt, folder):
         try:
-            from torch.utils.tensorboard import SummaryWriter  # seconds to import
+            from torch.utils.tensorboard import SummaryWriter  # slow to import
         except ImportError as error:
             raise UserError(f"--tf_log needs the package tensorboard ({error}): pip install tensorboard, "
                             "or leave the flag out") from error
         self._writer = SummaryWriter(os.path.join(folder, "logs"))
 
     def add_scalars(self, values: dict, step: int) -> None:
-        """{name: number}; step: pictures trained on."""
+        """Log scalars. values: {name: number}. step: number of pictures trained on."""
         for name, value in values.items():
             self._writer.add_scalar(name, float(value), step)
 
     def add_images(self, images: dict, step: int) -> None:
-        """{name: (H, W, 3) uint8}."""
+        """Log pictures. images: {name: (H, W, 3) uint8}. step: number of pictures trained on."""
         for name, image in images.items():
             self._writer.add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
-        """Write what is waiting."""
+        """Flush and close the log."""
         self._writer.close()
 
 
 class WandB:
-    """A run of the project label2face on wandb.ai; with WANDB_MODE=offline in checkpoints/<name>/wandb alone.
+    """A run of the project label2face on wandb.ai; with WANDB_MODE=offline, only in checkpoints/<name>/wandb.
 
-    A resumed training adds to the run of its experiment. Raises UserError without the package wandb, or where it cannot log in.
+    A resumed training continues its run. Raises UserError without the package wandb, or if it cannot log in.
     """
 
     def __init__(self, opt, folder):
@@ -64,7 +64,7 @@ class WandB:
 
 
 def _run_id(folder, resumes: bool) -> str:
-    """The id of the experiment's run, kept in its folder; a training that begins anew takes another."""
+    """The id of the run, kept in the experiment's folder; a training that does not resume gets a new one."""
     path = os.path.join(folder, "wandb_run.txt")
     if resumes and os.path.isfile(path):
         with open(path, encoding="utf-8") as stream:
@@ -76,5 +76,5 @@ def _run_id(folder, resumes: bool) -> str:
 
 
 def trackers_of(opt, folder) -> list:
-    """Those that the flags ask for."""
+    """The trackers that the flags select."""
     return [kind(opt, folder) for flag, kind in (("tf_log", TensorBoard), ("wandb", WandB)) if getattr(opt, flag, False)]

@@ -1,6 +1,6 @@
-"""Tensors as pictures (uint8 RGB arrays) and pictures as files: written whole or not at all, safely named.
+"""Converting tensors and label maps to pictures (uint8 RGB arrays), palettes, saving pictures, and safe file names.
 
-Only NumPy and Pillow are imported; tensors bring their own methods.
+Only NumPy and Pillow are imported, not torch.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from util.files import atomic_path
 
 _PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
-_LONGEST_STEM = 180  # bytes; file systems stop at 255, and `_synthesized_image.jpg` and the like come after
+_LONGEST_STEM = 180  # bytes; file systems allow 255, with suffixes such as `_synthesized_image.jpg`
 # Ids 0-33 of Cityscapes and last its licence plate (-1): https://www.cityscapes-dataset.com
 _CITYSCAPES = (
     *[(0, 0, 0)] * 5, (111, 74, 0), (81, 0, 81), (128, 64, 128), (244, 35, 232), (250, 170, 160), (230, 150, 140),
@@ -25,13 +25,12 @@ _CITYSCAPES = (
 
 
 def tensor2im(image_tensor, imtype=np.uint8, normalize=True):
-    """A picture tensor as an array to look at.
+    """Convert a picture tensor to an array.
 
     Args:
         image_tensor: (C, H, W), any floating type, on any device, or a list of such. Values in [-1, 1], or in
-            [0, 1] with `normalize=False`; what is outside is clipped. Of C channels 3 are shown; of any other
-            number the first, in grey.
-        imtype: dtype of the result. Fractions are cut off, not rounded.
+            [0, 1] with `normalize=False`; others are clipped. If C is not 3, the first channel is shown in grey.
+        imtype: dtype of the result. Values are truncated, not rounded.
 
     Returns:
         (H, W, 3) array with values 0..255; a list of them for a list.
@@ -45,11 +44,11 @@ def tensor2im(image_tensor, imtype=np.uint8, normalize=True):
 
 
 def tensor2label(label_tensor, n_label, imtype=np.uint8, colors=None):
-    """A label map in colour.
+    """Colour a label map.
 
     Args:
         label_tensor: (1, H, W) class ids, or (C, H, W) one-hot or scores, C > 1. Ids outside 0..n_label-1 are black.
-        n_label: number of classes; 0 means the tensor is a picture and `tensor2im` shows it.
+        n_label: number of classes; 0 means that the tensor is a picture, for `tensor2im`.
         colors: RGB (0..255) of the first classes, instead of the palette's.
 
     Returns:
@@ -89,12 +88,11 @@ def palette(n_label, colors=None):
 
 
 def legend_entries(ids, n_label, names=None, colors=None):
-    """Legend of the classes that occur: [(name, (r, g, b)), ...], in the order of their ids.
+    """The legend of the classes in `ids`: [(name, (r, g, b)), ...], sorted by id.
 
     Args:
-        ids: the ids that occur, in any order, repeats allowed (an array of a whole label map will do); those
-            outside 0..n_label-1 are left out.
-        names: class names by id; where there is none the id itself is the name.
+        ids: ids in any order, with repetitions, such as a label map; those outside 0..n_label-1 are left out.
+        names: class names by id; the default is the id.
     """
     colours = palette(n_label, colors)
     names = list(names or [])
@@ -103,7 +101,7 @@ def legend_entries(ids, n_label, names=None, colors=None):
 
 
 def save_image(image_numpy, image_path):
-    """Save an (H, W, 3) or (H, W) uint8 array; the suffix says the format, Pillow's defaults how.
+    """Save an (H, W, 3) or (H, W) uint8 array atomically, in the format of the suffix, with Pillow's defaults.
 
     Raises:
         UserError: the file cannot be written.
@@ -113,7 +111,7 @@ def save_image(image_numpy, image_path):
 
 
 def stretch(image_numpy, aspect_ratio):
-    """(H, W, 3) uint8 with its width times `aspect_ratio` where that is over 1, else its height divided by it."""
+    """(H, W, 3) uint8 with its width multiplied by `aspect_ratio` if that is over 1, else its height divided by it."""
     if aspect_ratio <= 0:
         raise ValueError(f"aspect_ratio is a positive number, not {aspect_ratio}")
     height, width = image_numpy.shape[:2]
@@ -127,18 +125,18 @@ def stretch(image_numpy, aspect_ratio):
 
 
 def safe_stem(name) -> str:
-    """A picture's name as the start of a file name in one flat folder: 'a/b.png' -> 'a_b'.
+    """A picture's name as the start of a file name in a flat folder: 'a/b.png' -> 'a_b'.
 
-    Spaces, quotes and other letters stay, as users look for their own names; folders, '..' and control characters go,
-    so that no name can leave the folder. A byte that is no UTF-8 becomes '%C4'. A name too long for a file system is cut
-    and told apart by a hash.
+    Spaces, quotes and other letters are kept, so that users recognise their names; folders, '..' and control characters are
+    removed, so that no name leads out of the folder. A byte that is no UTF-8 becomes '%C4'. A name that is too long is
+    truncated and made unique by a hash.
     """
     name = os.fspath(name)
     root, suffix = os.path.splitext(name)
     if suffix.lower() in _PICTURE_SUFFIXES:  # only these: 'Mr. Smith' has no extension
         name = root
     parts = [part for part in re.split(r"[/\\]+", name) if part.strip() not in {"", ".", ".."}]
-    # the bytes of a name that is no UTF-8 reach us as surrogates, which no address on a page can hold
+    # bytes that are no UTF-8 are surrogates in Python, which addresses on a page cannot contain
     flat = re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xdc00:02X}", "_".join(parts))
     flat = flat.encode("utf-8", "replace").decode("utf-8")
     stem = re.sub(r"[\x00-\x1f\x7f]", "_", flat).lstrip(".") or "picture"
@@ -149,7 +147,7 @@ def safe_stem(name) -> str:
 
 
 class UniqueStems:
-    """Gives each picture of one folder a stem of its own, first come first served: 'a/b', 'a_b' -> 'a_b', 'a_b-2'."""
+    """Makes the stems of one folder unique, in the order of calls: 'a/b', 'a_b' -> 'a_b', 'a_b-2'."""
 
     def __init__(self):
         self._taken: set[str] = set()

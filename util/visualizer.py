@@ -1,4 +1,4 @@
-"""What one sees of a running training: the console, the log, the page, TensorBoard."""
+"""Showing the progress of a training: console, log, page, experiment trackers."""
 from __future__ import annotations
 
 import os
@@ -15,7 +15,7 @@ from util.trackers import trackers_of
 from util.util import safe_stem, save_image, stretch
 
 _EPOCH_PICTURE = re.compile(r"^epoch(\d{3,})_(.+)\.jpg$")
-_PLOT_SHARE = 20  # curves are drawn anew only when twenty times their own cost has passed
+_PLOT_SHARE = 20  # curves are plotted again when twenty times the duration of plotting has passed
 
 
 class Visualizer:
@@ -23,13 +23,13 @@ class Visualizer:
 
     Of `opt` it reads isTrain, name, checkpoints_dir, no_html, display_winsize, tf_log, wandb, niter, niter_decay,
     aspect_ratio and what `page_facts.of_options` takes; all but name and checkpoints_dir may be missing. In a distributed run
-    only the first process has one.
+    only rank 0 has one.
     """
 
     def __init__(self, opt, epoch_size=None):
         """
         Args:
-            epoch_size: pictures in an epoch, for the curves' axis; None estimates it from the log.
+            epoch_size: pictures in an epoch, for the axis of the curves; None estimates it from the log.
 
         Raises:
             UserError: a folder or file cannot be written, or a tracker's package is missing.
@@ -111,7 +111,7 @@ class Visualizer:
         self._validations, self._best_epoch = entries, best_epoch
 
     def note(self, text):
-        """Say a line nobody can miss: on the console, in loss_log.txt and, while this run lasts, atop the page."""
+        """Show a note on the console, in loss_log.txt and, during this run, at the top of the page."""
         text = " ".join(str(text).split())
         if text in self._notes:
             return
@@ -144,7 +144,7 @@ class Visualizer:
         webpage.add_images(files, list(visuals), files, self._width, heading=stem, remark=remark)
 
     def close(self):
-        """Draw the curves to the last line, and write the page for the last time, no longer refreshing."""
+        """Plot the complete curves, and write the page a last time, no longer refreshing."""
         if self._html and self._epoch:
             self._plot(now=True)
             self._write_page(refresh=0)
@@ -187,7 +187,7 @@ class Visualizer:
         page.save()
 
     def _epochs_to_show(self):
-        """[(epoch, labels that have a picture)], newest first; later epochs are an older run's and left out."""
+        """[(epoch, labels that have a picture)], newest first, without later epochs, which are an older run's."""
         found: dict[int, list[str]] = {}
         for file_name in os.listdir(os.path.join(self.web_dir, "images")):
             match = _EPOCH_PICTURE.match(file_name)
