@@ -13,6 +13,7 @@ from models import validation
 from models.models import create_model
 from options import saved
 from options.flags import INF
+from options.restarts import begun, resuming
 from options.train_options import TrainOptions
 from util import distributed
 from util.checkpoint import Checkpoint, Position
@@ -53,6 +54,7 @@ def begin(opt, checkpoint, model, epoch_size) -> Position:
                                       **model.fingerprint(moments=True)})
     if distributed.is_main():
         saved.write(opt.replace(notes=tuple(model.notes)))
+        distributed.remember(begun(checkpoint.folder))
     return position
 
 
@@ -78,17 +80,18 @@ class Training:
             return 0
         bar = Progress(self.epochs * len(self.loader), self.position.total, SHORTER) if distributed.is_main() else \
             distributed.Quiet()
-        with Interrupts() as interrupts, bar as self.progress:
-            try:
-                while self.position.epoch <= self.epochs and not interrupts.wanted:
-                    self.epoch(interrupts)
-            except UserError as error:
-                if not isinstance(error, Diverged) and self.position.total > self.saved:
-                    self.checkpoint.save(self.model, self.position)  # what was learnt before a broken picture is worth keeping
-                raise
-            finally:
-                self.visualizer.close()
-        return self.stopped(interrupts) if interrupts.wanted else self.finished()
+        with Interrupts() as interrupts:  # until all is saved
+            with bar as self.progress:
+                try:
+                    while self.position.epoch <= self.epochs and not interrupts.agreed_on:
+                        self.epoch(interrupts)
+                except UserError as error:
+                    if not isinstance(error, Diverged) and self.position.total > self.saved:
+                        self.checkpoint.save(self.model, self.position)  # what was learnt before a broken picture
+                    raise
+                finally:
+                    self.visualizer.close()
+            return self.finished() if self.position.epoch > self.epochs else self.stopped(interrupts)
 
     def epoch(self, interrupts):
         """The rest of one epoch."""
@@ -106,8 +109,7 @@ class Training:
             self.watch.pictures += count
             self.progress.update(count, epoch=(epoch, self.epochs), waiting=self.watch.share)
             self.show(terms, count)
-            interrupts.wanted = distributed.any_of(interrupts.wanted)
-            if interrupts.wanted:
+            if interrupts.agreed():
                 break
             if self.due(opt.save_latest_freq, count) or self.overdue():
                 self.save()
@@ -190,18 +192,6 @@ class Training:
         if not self.opt.no_html:
             print(f"Page: {self.checkpoint.folder / 'web' / 'index.html'}")
         return 0
-
-
-def resuming(argv: list[str]) -> list[str]:
-    """The command line that goes on from an interruption: without the flags that said where the run began."""
-    words, skip = [], False
-    for word in argv:
-        flag, _, value = word.partition("=")
-        if skip or flag in ("--continue_train", "--load_pretrain", "--which_epoch"):
-            skip = not skip and flag != "--continue_train" and not value
-            continue
-        words.append(word)
-    return [*words, "--continue_train"]
 
 
 if __name__ == "__main__":

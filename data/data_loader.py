@@ -1,9 +1,13 @@
 """Data sets by name, and the loader that feeds the loop."""
 from __future__ import annotations
 
-import contextlib
+import atexit
 import importlib
+import multiprocessing.connection
+import os
 import signal
+import threading
+import weakref
 
 from data.sampler import EpochSampler, RunSampler
 from util import distributed
@@ -44,6 +48,10 @@ class DataLoader:
         self.length = self.dataset.limit
         sampler = EpochSampler if opt.role == "train" else RunSampler
         self.sampler = sampler(self.length, opt.batchSize, not opt.serial_batches, opt.seed, rank, world)
+        self.workers = []  # processes, once they are started
+        # they end with the loader. At the end of the program this comes before multiprocessing, which was imported first: it
+        # would send them SIGTERM, which they ignore, and wait for them for ever
+        atexit.register(weakref.finalize(self, _kill, self.workers))
         workers = min(opt.nThreads, -(-self.length // opt.batchSize))
         self.loader = torch.utils.data.DataLoader(
             _Guarded(self.dataset), batch_sampler=self.sampler, num_workers=workers, collate_fn=collate,
@@ -76,7 +84,7 @@ class DataLoader:
         died; of processes that train together, the first one raises it for all.
         """
         waiting = self.sampler.start(epoch, done).batches()
-        batches = iter(self.loader)
+        batches = self._batches()
         for indices in waiting:
             fault = None
             try:
@@ -90,6 +98,20 @@ class DataLoader:
             count = len(indices)
             yield {**batch, "count": count, "weight": len(self.sampler.share(indices)) / count}
 
+    def _batches(self):
+        """The batches of the epoch that the sampler is at, as the loader's processes give them.
+
+        PyTorch's handler of SIGCHLD would raise for a process that died wherever this one is, as in the middle of a step or of
+        saving. Without it the loop learns of the death where it waits for the next batch, after five seconds.
+        """
+        watches = hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
+        handler, before = watches and signal.getsignal(signal.SIGCHLD), multiprocessing.active_children()
+        batches = iter(self.loader)
+        if watches:
+            signal.signal(signal.SIGCHLD, handler)
+        self.workers += [process for process in multiprocessing.active_children() if process not in before]
+        yield from batches
+
     def _next(self, batches, indices):
         """The next batch. Raises the UserError that keeps it from coming."""
         try:
@@ -97,23 +119,22 @@ class DataLoader:
         except (RuntimeError, EOFError, ConnectionError) as error:  # the latter two: dead while handing over a batch
             if isinstance(error, RuntimeError) and "worker" not in str(error):
                 raise
-            _end(batches)
             files = [self.dataset.paths[i] for i in indices]
-            raise UserError(f"a data-loading process died at or after {first_few(files)}: "
-                            f"{(str(error) or type(error).__name__).splitlines()[0]}; look at that file, and try --nThreads "
-                            "0") from error
+            raise UserError(f"a data-loading process died at or after {first_few(files)}: {self._cause(error)}; look at that "
+                            "file, and try --nThreads 0") from error
         if isinstance(batch, UserError):
             raise batch
         return batch
 
-
-def _end(batches) -> None:
-    """End a loader's processes after one of them died.
-
-    Until then PyTorch may raise for the dead one at any later moment, as in the middle of saving what was learnt.
-    """
-    with contextlib.suppress(RuntimeError):  # that moment may be now, and comes once
-        batches._shutdown_workers()
+    def _cause(self, error) -> str:
+        """What ended one of the loader's processes: its signal, else the error that it left here."""
+        ready = multiprocessing.connection.wait([process.sentinel for process in self.workers], timeout=5)
+        for process in self.workers:
+            if process.sentinel in ready:
+                process.join(timeout=5)
+                end = process.exitcode or 0
+                return f"ended by {signal.Signals(-end).name}" if end < 0 else f"ended with status {end}"
+        return str(error).partition("\n")[0] or type(error).__name__
 
 
 class _Guarded:
@@ -130,14 +151,23 @@ class _Guarded:
 
 
 def _start_worker(_):
-    # Ctrl-C reaches the whole process group; the main process decides when to stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _ignore_once)  # so does the SIGTERM of some schedulers
+    """A loader process lives as long as its parent: what stops a training must not take away the batch it still waits for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal's group,
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # and a scheduler's SIGTERM every process of the job
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()  # batches of several pictures come a sixth sooner
 
 
-def _ignore_once(number, frame):
-    signal.signal(number, signal.SIG_DFL)
+def _end_with_parent():
+    """A parent that is killed tells its loader processes nothing."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+def _kill(processes):
+    """End a loader's processes. They only read, so there is nothing to finish."""
+    for process in processes:
+        process.kill()
 
 
 def collate(items: list):

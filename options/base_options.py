@@ -12,7 +12,7 @@ from data.dataset_spec import FACE_CLASSES, DatasetSpec
 from data.face_numbering import with_names
 from data.label_maps import LabelMaps
 from models.models import MODELS, model_class, model_flags
-from options import pretrained, saved
+from options import pretrained, restarts, saved
 from options.dataset_defaults import flag_values
 from options.flags import INF, FlagParser, folder_name, number, resize_or_crop, whole, whole_or_inf
 from util import distributed
@@ -87,6 +87,9 @@ class BaseOptions:
         argv = list(sys.argv[1:] if argv is None else argv)
         helping = "-h" in argv or "--help" in argv
         first = self._first_phase(argv)
+        if self.is_script and self.role == "train" and not helping:
+            argv = restarts.as_meant(argv, first)
+            first = self._first_phase(argv)
         record, fault = {}, None
         try:
             record = {} if helping else self._record(first)

@@ -27,7 +27,7 @@ def find(options, first) -> dict:
         return {}
     if first.name is not None:
         return read(root / first.name)
-    name = _trained_last(root)
+    name = trained_last(root)
     if name is None:
         raise UserError(f"--name is not given and {root} holds no trained experiment; run train.py first, "
                         "or name one with --name")
@@ -50,7 +50,7 @@ def pretrained(path: str) -> tuple[str, str | None]:
     return str(Path(path).parent), epoch[1]
 
 
-def _trained_last(root: Path) -> str | None:
+def trained_last(root: Path) -> str | None:
     """'label2city' if it has been trained, else the experiment whose training wrote last."""
     if any((root / "label2city").glob("*_net_*.pth")):
         return "label2city"

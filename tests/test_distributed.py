@@ -1,9 +1,14 @@
 """Two processes train, encode and draw as one does, and one goes on where two stopped."""
+import contextlib
 import json
+import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +25,8 @@ from util.errors import UserError
 
 LOOP = ["--batchSize", "5", "--niter", "2", "--niter_decay", "0", "--print_freq", "1", "--no_html"]
 BITS = ["--precision", "bf16", "--ema", "0.9", "--val_freq", "1", "--val_metrics", "ssim,colour", "--val_best", "ssim"]
+LAUNCHING = [sys.executable, "-c", "import sys, startup; from util import distributed, errors; sys.argv[0] = 'train.py'; "
+             "errors.command_line(lambda: distributed.launch(2))()"]
 NOISY = ["--use_vae", "--no_instance", "--use_dropout"]
 
 
@@ -232,15 +239,62 @@ def test_only_the_first_process_says_anything(runs):
 
 def test_a_script_that_starts_two_fails_in_one_line_and_one_process_goes_on(tmp_path, data, runs):
     good, bad = data
-    words = flags(tmp_path, "x", bad)
-    program = ("import sys, startup; from util import distributed, errors; sys.argv = ['train.py', *sys.argv[1:]]; "
-               "errors.command_line(lambda: distributed.launch(2))()")
-    done = subprocess.run([sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*LAUNCHING, *flags(tmp_path, "x", bad, "--nThreads", "2")], cwd=ROOT, capture_output=True, text=True,
+                          timeout=300)
     assert done.returncode == 2, done.stderr
     told = [line for line in done.stderr.splitlines() if "pictures/s" not in line]  # less the progress
     assert len(told) == 1 and re.fullmatch(r"train\.py: error: .*/train_img/p\d\d\.png: is broken or cut short.*", told[0])
     assert (tmp_path / "x" / "iter.txt").read_text() == "1\n5\n"
     succeed(call("train", *flags(tmp_path, "x", good), "--continue_train"))
+    assert_alike(runs.one / "whole", tmp_path / "x")
+
+
+def with_descendants(pid: int) -> list[int]:
+    """A process and all that it started, and they."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found = [pid]
+    for each in found:
+        found += [child for child, parent in parents.items() if parent == each]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+def test_every_process_may_be_signalled_and_the_launcher_passes_it_on(tmp_path, data):
+    """As SLURM and systemd do, and torchrun after them, and then again."""
+    words = flags(tmp_path, "x", data[0], "--niter", "100000", "--nThreads", "2")
+    process = subprocess.Popen([*LAUNCHING, *words], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    for line in process.stdout:
+        if line.startswith("(epoch: 1"):
+            break
+    everybody = with_descendants(process.pid)
+    for pid in everybody * 2:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=120)  # to the last one's end, as all of them hold these pipes
+    assert process.returncode == 143 and len(everybody) == 7, (everybody, err)
+    assert out.count("To go on:") == 1 and err.count("SIGTERM") == 1 and "error" not in err
+    done = (tmp_path / "x" / "iter.txt").read_text().split()
+    again = succeed(call("train", *flags(tmp_path, "x", data[0], "--niter", done[0]), "--continue_train"))
+    assert f"Going on after {done[1]} pictures of epoch {done[0]}" in again.out
+
+
+@pytest.mark.slow
+def test_two_machines_go_on_by_themselves_after_one_has_lost_its_process_and_learn_what_one_process_does(tmp_path, data, runs):
+    (tmp_path / "commands.json").write_text(json.dumps([["killed", *flags(tmp_path, "x", data[0], "--save_latest_freq", "5")]]))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["--nnodes", "2", "--nproc_per_node", "1", "--rdzv_backend", "c10d", "--rdzv_endpoint", f"127.0.0.1:{port}",
+             "--max_restarts", "3", "-m", "tests.together", str(tmp_path / "commands.json")]
+    machines = [subprocess.Popen([sys.executable, "-m", "torch.distributed.run", *words], cwd=ROOT, text=True,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+    out, err = ("".join(texts) for texts in zip(*(machine.communicate(timeout=300) for machine in machines)))
+    assert [machine.returncode for machine in machines] == [0, 0], err[-3000:]
+    assert out.count("Going on after 10 pictures of epoch 1") == 1, out
     assert_alike(runs.one / "whole", tmp_path / "x")
 
 

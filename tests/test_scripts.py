@@ -372,6 +372,15 @@ def test_a_long_training_is_told_before_its_first_line_and_after_a_resume(tmp_pa
         assert told < next(i for i, line in enumerate(out) if line.startswith("(epoch"))
 
 
+def test_a_job_that_slurm_may_requeue_gives_the_same_command_each_time(tmp_path, root, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    argv = flags(tmp_path, root, "--niter", "1", "--continue_train")
+    done = succeed(call("train", *argv))
+    assert "holds no checkpoint yet, so this is the start" in done.out
+    assert "Nothing left to do" in succeed(call("train", *argv)).out
+    assert call("train", *argv, "--which_epoch", "7", "--name", "y").status == 2, "an epoch that is asked for must be there"
+
+
 def test_nothing_left_to_do_is_said_and_more_epochs_go_on(tmp_path, root):
     argv = flags(tmp_path, root, "--niter", "1")
     succeed(call("train", *argv))

@@ -8,6 +8,7 @@ or null, as a JSON list beside COMMANDS.json.
 """
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -59,6 +60,25 @@ def alike(file, argv) -> None:
 
 def apart(argv) -> str | None:
     """A training in which a weight of the second process changes after the third step."""
+    def act(model, steps):
+        if steps == 3 and not distributed.is_main():
+            next(model.nets["D"].parameters()).data[0] += 1e-6
+
+    return carry_out(after_steps(act), ["train.py", *argv])
+
+
+def killed(argv) -> str | None:
+    """A training whose second process dies after the fourth step, where torchrun has not started it before."""
+    def act(model, steps):
+        if steps == 4 and not distributed.is_main() and not distributed.remembered("killed"):
+            distributed.remember("killed")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return carry_out(after_steps(act), ["train.py", *argv])
+
+
+def after_steps(act):
+    """train.py, with act(model, steps so far) after each step."""
     script, steps = load_script("train"), []
 
     def create(opt):
@@ -67,15 +87,14 @@ def apart(argv) -> str | None:
 
         def train_step(batch):
             steps.append(step(batch))
-            if len(steps) == 3 and not distributed.is_main():
-                next(model.nets["D"].parameters()).data[0] += 1e-6
+            act(model, len(steps))
             return steps[-1]
 
         model.train_step = train_step
         return model
 
     script.create_model = create
-    return carry_out(script, ["train.py", *argv])
+    return script
 
 
 def run(name, *argv) -> str | None:
@@ -84,8 +103,8 @@ def run(name, *argv) -> str | None:
         return gradients(argv[0], list(argv[1:]))
     if name == "alike":
         return alike(argv[0], list(argv[1:]))
-    if name == "apart":
-        return apart(argv)
+    if name in ("apart", "killed"):
+        return {"apart": apart, "killed": killed}[name](argv)
     return carry_out(load_script(name), [f"{name}.py", *argv])
 
 

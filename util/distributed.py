@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+import uuid
 from datetime import timedelta
 
 from util.errors import UserError, first_few
@@ -19,6 +20,7 @@ from util.lazy import LazyModule
 torch, dist = LazyModule("torch"), LazyModule("torch.distributed")
 
 _PATIENCE = timedelta(days=7)  # for what waits on another's share of the pictures; one that dies is noticed at once
+_store = None  # what the processes of this start share, by the launcher
 _messages = None  # the group that exchanges flags and Python objects, on the CPU whatever the device
 
 
@@ -33,8 +35,15 @@ def launch(processes: int) -> None:
     Raises UserError where a signal ended one of them, which then could not say so itself.
     """
     from torch.distributed import run
-    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing import api
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    def stop_once(number, frame):  # torchrun passes a signal on and waits for the processes, but a second one ends its waiting
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise api.SignalException("stopped", signal.Signals(number))
+
+    api._terminate_process_handler = stop_once
     print(f"Starting {processes} processes, one a device")
     sys.stdout.flush()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
@@ -44,28 +53,60 @@ def launch(processes: int) -> None:
         run.main(["--standalone", "--nproc_per_node", str(processes), *sys.argv])
     except ChildFailedError as error:
         ends = {failure.exitcode: number for number, failure in error.failures.items() if failure.exitcode != -signal.SIGTERM}
-        first = min(ends, default=1)  # a signal before a status; SIGTERM is how torchrun ends the rest
+        first = min(ends, default=128 + signal.SIGTERM)  # a signal before a status; torchrun ends the rest by SIGTERM
         if first < 0:
             raise UserError(f"process {ends[first]} of {processes} was ended by {signal.Signals(-first).name}; if the machine "
                             "ran out of memory, lower --nThreads or name fewer --gpu_ids") from error
         sys.exit(first)
-    except SignalException as error:
+    except api.SignalException as error:
         sys.exit(128 + error.sigval)
     sys.exit(0)
 
 
 def start(device) -> None:
     """Join the other processes: nccl between CUDA devices, gloo between CPUs and for messages."""
-    global _messages
+    global _messages, _store
     if launched() and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        _store = _store_of_this_start()
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=_store, rank=rank(), world_size=world())
         _messages = dist.new_group(backend="gloo", timeout=_PATIENCE)
 
 
-def stop() -> None:
-    """Leave the group."""
-    if dist.is_initialized():
+def _store_of_this_start():
+    """The launcher's store, under a name that all processes of this start know and those of no other.
+
+    torchrun keeps the store when it starts them again, with the addresses of those that died. It counts its restarts, but on
+    each machine for itself. So the first process chooses the name, and gives it to each other one under the number of its
+    start; it does so until that one has it, as a number read too early is that of a start before.
+    """
+    store, number, count = next(dist.rendezvous("env://"))
+    if number:
+        name = store.get(f"name/{number}/{store.add(f'starts/{number}', 1)}").decode()
+        store.set(f"joined/{name}/{number}", "")
+        return dist.PrefixStore(name, store)
+    name = uuid.uuid4().hex
+    for other in range(1, count):
+        while not store.check([f"joined/{name}/{other}"]):
+            store.set(f"name/{other}/{store.add(f'starts/{other}', 0)}", name)
+            time.sleep(0.01)
+    return dist.PrefixStore(name, store)
+
+
+def stop(orderly: bool = True) -> None:
+    """Leave the group, and wait for gloo's threads.
+
+    They let go of what was exchanged, for which they need Python; one that came to it while the interpreter ends would abort
+    the process. orderly: False where the others may not be at the same place; nccl's group, which would wait for them, is then
+    left to the end of the process.
+    """
+    global _messages, _store
+    if not dist.is_initialized():
+        return
+    if orderly or dist.get_backend() == "gloo":
         dist.destroy_process_group()
+    elif _messages is not None:
+        dist.destroy_process_group(_messages)
+    _messages = _store = None  # the last references: the threads end with them
 
 
 def rank() -> int:
@@ -213,10 +254,11 @@ def fails_first(message: str) -> bool:
     """
     if not launched():
         return True
-    key = f"failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     try:
-        store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=timedelta(seconds=5))
-        first = store.add(key, 1) == 1
+        if _store is not None:
+            first = _store.add("failed", 1) == 1
+        else:
+            first = _launcher_store().add(f"failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", 1) == 1
     except (KeyError, ValueError, RuntimeError):
         return True  # the launcher keeps no such record: better told twice than not at all
     if first and "TORCHELASTIC_ERROR_FILE" in os.environ:
@@ -224,6 +266,22 @@ def fails_first(message: str) -> bool:
         with open(os.environ["TORCHELASTIC_ERROR_FILE"], "w") as stream:
             json.dump(account, stream)
     return first
+
+
+def remember(what: str) -> None:
+    """Leave word for later starts of the processes under the same torchrun."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        _launcher_store().set(what, "")
+
+
+def remembered(what: str) -> bool:
+    """Whether an earlier start of the processes under the same torchrun has left word."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and _launcher_store().check([what])
+
+
+def _launcher_store():
+    """A connection to the store that the launcher keeps as long as it lives. Raises KeyError, ValueError or RuntimeError."""
+    return dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=timedelta(seconds=5))
 
 
 def quiet_unless_main() -> None:

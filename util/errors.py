@@ -4,6 +4,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+import signal
 import sys
 import traceback
 
@@ -34,39 +35,34 @@ def command_line(main):
 
     Characters that the console or the file behind it lacks are shown escaped: a file's name must not end the work.
     The traceback is shown as well with --verbose, and always for anything but a UserError. Of several processes the one
-    that fails first says its line.
+    that fails first says its line; each leaves the group, whatever it ends with.
     """
 
     @functools.wraps(main)
     def entry():
         _show_any_name()
-        verbose = "--verbose" in sys.argv
-        program = os.path.basename(sys.argv[0])
+        orderly = False
         try:
             status = main()
-            _leave_group()
-            sys.exit(status)
+            orderly = True
         except KeyboardInterrupt:
-            print(f"\n{program}: interrupted", file=sys.stderr)
-            sys.exit(130)
-        except UserError as error:
-            message, shown = str(error), error
+            print(f"\n{_program()}: interrupted", file=sys.stderr)
+            status = 130
         except BrokenPipeError:  # the reader of our output went away, as in `... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
-        except (MemoryError, RuntimeError) as error:
-            message, shown = _out_of_memory(error) or _lost(error), error
-            if message is None:
-                _fails_first(str(error))
-                raise
+            status = 1
         except Exception as error:
-            _fails_first(str(error))
-            raise
-        if _fails_first(message):
-            if verbose:
-                traceback.print_exception(shown)
-            print(f"{program}: error: {message}", file=sys.stderr)
-        sys.exit(2)
+            message = _for_the_user(error)
+            if _fails_first(message or str(error)) and message:
+                if "--verbose" in sys.argv:
+                    traceback.print_exception(error)
+                print(f"{_program()}: error: {message}", file=sys.stderr)
+            if message is None:
+                raise
+            status = 2
+        finally:
+            _leave_group(orderly)
+        sys.exit(status)
 
     return entry
 
@@ -75,6 +71,19 @@ def _show_any_name() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # which a notebook's is not
             stream.reconfigure(errors="backslashreplace")
+
+
+def _program() -> str:
+    return os.path.basename(sys.argv[0])
+
+
+def _for_the_user(error: Exception) -> str | None:
+    """The line for what the user can mend; None for a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, (MemoryError, RuntimeError)):
+        return _out_of_memory(error) or _lost(error)
+    return None
 
 
 def _out_of_memory(error: BaseException) -> str | None:
@@ -106,7 +115,9 @@ def _fails_first(message: str) -> bool:
     return distributed.fails_first(message)
 
 
-def _leave_group() -> None:
+def _leave_group(orderly: bool) -> None:
+    """The way out of one of several processes, which nothing changes any more."""
     if _one_of_several():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # from the launcher, as soon as another process has ended
         from util import distributed
-        distributed.stop()
+        distributed.stop(orderly)
