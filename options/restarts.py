@@ -6,7 +6,7 @@ from pathlib import Path
 
 from options import saved
 from util import distributed
-from util.checkpoint import STATE, is_there
+from util.checkpoint import STATE, is_saved
 
 
 def resuming(argv: list[str]) -> list[str]:
@@ -45,4 +45,4 @@ def begun(folder: Path) -> str:
 
 
 def _holds_checkpoint(folder: Path) -> bool:
-    return any(folder.glob("*_net_*.pth")) or is_there(folder / STATE)
+    return any(folder.glob("*_net_*.pth")) or is_saved(folder / STATE)
