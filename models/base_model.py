@@ -1,4 +1,4 @@
-"""What every model shares: the training step, the weights, the state a resume needs, the inference contract."""
+"""The base of all models: the training step, weights and training state, and the interface of inference."""
 from __future__ import annotations
 
 import contextlib
@@ -21,51 +21,51 @@ from util.errors import Diverged, UserError, first_few
 from util.experiment import experiment_folder
 from util.gradient_exchange import GradientExchange
 
-_HOPELESS = 50  # overflowing fp16 steps in a row; the loss scale has then been halved fifty times
+_MAX_OVERFLOWS = 50  # consecutive fp16 steps that overflow, after which training is given up
 
 
 class BaseModel(nn.Module, ABC):
     """A model: its flags, networks, losses and inference. A new one is one file and a line in models.MODELS.
 
-    nets: the networks, by the letter their files carry ('G', 'D', 'E'). optimizers: one for each update, by its name; networks
-        in none of them are saved, but never trained. averages: with --ema, the averaged networks. steps: training steps done.
-    loss_scale: what an update's total is multiplied by before it is minimised (the log shows the terms themselves).
-    max_norm: the 2-norm that an update's gradients are clipped to, for updates that it names.
-    abilities: which of ABILITIES the model has, beside training and drawing.
+    nets: the networks, by the name in their files ('G', 'D', 'E'). optimizers: one for each update, by its name; networks in
+        none of them are saved, but not trained. averages: with --ema, the averaged networks. steps: training steps done.
+    loss_scale: {update: factor of its total loss} (the log shows the terms without it).
+    max_norm: {update: maximum 2-norm of its gradients, to which they are clipped}.
+    abilities: which of ABILITIES the model has, beside training and inference.
 
-    Constructing a model only notes the options; `setup` then builds, loads and prepares it, in steps that subclasses extend.
+    The constructor only stores the options; `setup` then builds, loads and prepares the model, in steps that subclasses extend.
     """
 
     loss_scale: dict[str, float] = {}
     max_norm: dict[str, float] = {}
     abilities: frozenset[str] = frozenset()
-    dataset_mode = "aligned"  # the data set that is meant where --dataset_mode says nothing
-    may_start_fresh: tuple[str, ...] = ()  # networks that --load_pretrain can do without
+    dataset_mode = "aligned"  # the default of --dataset_mode
+    may_start_fresh: tuple[str, ...] = ()  # networks that are initialised if --load_pretrain has no weights of them
 
     def __init__(self, opt):
         super().__init__()
         self.opt, self.device = opt, device_of(opt.gpu_ids)
         self.notes: list[str] = []
         self.nets = nn.ModuleDict()
-        self._files: dict[str, Path] = {}  # of the networks whose weights were loaded
+        self._files: dict[str, Path] = {}  # {network: file that its weights were loaded from}
         self._trained: dict = {}
         self.averages: WeightAverages | None = None
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        self._exchanges: dict[str, GradientExchange] = {}  # of the gradients of each update
+        self._exchanges: dict[str, GradientExchange] = {}  # one for each update
         self.precision = usable_precision(opt.precision, self.device.type)
         self.steps = 0
         self.skipped = self._skipped_in_a_row = 0  # fp16 steps that overflowed
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
-    # from options to a model that can work
+    # setting up
 
     def setup(self) -> BaseModel:
-        """Build and load the networks, compile them if asked, and make ready for the role; once, by `create_model`."""
+        """Build, load and compile the networks, and prepare for the role; called once, by `create_model`."""
         torch.manual_seed(self.opt.seed)
         self.load_networks()
         self.to(self.device)
         if self.opt.compile:
-            for net in self.compiled():
+            for net in self.networks_to_compile():
                 compile_network(net, self.precision)
         if self.opt.role == "train":
             self.start_training()
@@ -74,7 +74,7 @@ class BaseModel(nn.Module, ABC):
         return self
 
     def start_training(self) -> None:
-        """What training needs beside the networks: optimizers and averages; a subclass adds its losses."""
+        """Prepare for training: make optimizers and averages; subclasses add their losses."""
         opt = self.opt
         expect_sizes(self.device, opt.resize_or_crop)
         if opt.checkpoint_activations:
@@ -87,10 +87,10 @@ class BaseModel(nn.Module, ABC):
             self.averages = WeightAverages({name: self.nets[name] for name in self.inference_networks()}, opt.ema)
 
     def start_inference(self) -> None:
-        """What drawing and encoding need beside the networks."""
+        """Prepare for inference and encoding."""
         self.eval().requires_grad_(False)
 
-    # what a model says about itself
+    # the interface of a model
 
     @staticmethod
     def modify_commandline_options(parser, is_train: bool) -> None:
@@ -98,36 +98,36 @@ class BaseModel(nn.Module, ABC):
 
     @staticmethod
     def check_options(opt) -> None:
-        """Refuse combinations that cannot be meant, with a UserError naming the flags."""
+        """Raise UserError for flags that conflict."""
 
     @staticmethod
     def flags_of_weights(states: dict[str, dict]) -> dict:
-        """{flag: value} that networks were made with, as far as names and shapes tell. states: {network: its state dict}."""
+        """{flag: value}, as far as names and shapes of weights tell them. states: {network: its state dict}."""
         return {}
 
     @staticmethod
     def start_from(known: dict, typed: dict, where: str) -> dict:
-        """The flags of the weights that --load_pretrain names, as a training takes them over that is given the flags `typed`.
+        """The flags that a training takes over from the weights of --load_pretrain, if the flags `typed` are given.
 
-        known: those found in `where` that shape networks. Raises UserError for weights that such a training cannot use.
+        known: the architecture flags found in `where`. Raises UserError for weights that such a training cannot use.
         """
         return known
 
     @staticmethod
     def needs(opt) -> Needs:
-        """What the command at hand takes of a data set; opt.needs holds it."""
+        """What the current command needs of a data set; it is stored as opt.needs."""
         return Needs()
 
     @abstractmethod
     def networks(self) -> dict:
-        """{name: function that constructs it} of the networks that opt.role needs, without weights."""
+        """{name: function that constructs the network} of the networks that opt.role needs."""
 
     def inference_networks(self) -> list[str]:
-        """The networks that inference runs: those that --ema averages."""
+        """The networks that inference uses, which --ema averages."""
         return list(self.nets)
 
-    def compiled(self) -> list[nn.Module]:
-        """What --compile compiles: networks whose gradients are all wanted where any is."""
+    def networks_to_compile(self) -> list[nn.Module]:
+        """The networks that --compile compiles: of each, either all gradients are needed or none."""
         return list(self.nets.values())
 
     @abstractmethod
@@ -136,13 +136,13 @@ class BaseModel(nn.Module, ABC):
 
     @abstractmethod
     def prepare(self, batch) -> None:
-        """Bring a batch to the device as what the losses and the inference work on."""
+        """Move a batch to the device, in the form that losses and inference use."""
 
     @abstractmethod
     def updates(self):
         """((name, loss function), ...): each function gives {term: scalar}, already weighted; their sum is minimised.
 
-        All are computed before any optimizer steps; a later one may use what an earlier one left behind.
+        All are computed, in this order, before any optimizer steps.
         """
 
     @abstractmethod
@@ -158,12 +158,12 @@ class BaseModel(nn.Module, ABC):
         """The columns of picture i of a batch on the result page: {label: (H, W, 3) uint8}."""
 
     def shown_classes(self, outputs, i: int):
-        """The classes that the drawn columns of picture i show, for the page's legend, beside those that the data set names."""
+        """The classes that the results of picture i show, for the page's legend, in addition to those of the data set."""
         return ()
 
     @staticmethod
     def unpadded(image: np.ndarray, batch, i: int) -> np.ndarray:
-        """(H, W, ...) of picture i without what --resize_or_crop pad added to it."""
+        """(H, W, ...) of picture i without the padding of --resize_or_crop pad."""
         width, height = batch["size"][i] if "size" in batch else image.shape[1::-1]
         return image[:height, :width]
 
@@ -215,40 +215,40 @@ class BaseModel(nn.Module, ABC):
                 self.train(training)
 
     def new_metrics(self):
-        """What collects figures against the truth, or None."""
+        """The metrics that compare results with the ground truth, or None."""
         return
 
     def score(self, metrics, name: str, batch, outputs, visuals, i: int) -> dict:
-        """Add picture i to the metrics; gives its own figures, {} where there is no truth."""
+        """Add picture i to the metrics; gives its own figures, {} without ground truth."""
         return {}
 
     def start_epoch(self, epoch: int) -> None:
-        """Set learning rates and frozen parts: functions of the epoch alone."""
+        """Set learning rates and frozen parts, which depend on the epoch only."""
 
     def start_step(self, step: int) -> None:
-        """Set what follows from the step, such as a learning rate. step: how many have been done, over all resumes."""
+        """Set what depends on the step, such as a learning rate. step: number of steps done, including resumed runs."""
 
     def after_step(self) -> None:
-        """Whatever follows the optimizers' steps."""
+        """Called after the optimizers' steps."""
 
     def extra_state(self) -> dict:
-        """Anything else that an exact resume needs, as tensors and plain values."""
+        """Additional state for an exact resume, as tensors and plain values."""
         return {}
 
     def load_extra_state(self, state: dict) -> None:
-        """Take back what extra_state gave."""
+        """Restore the state of extra_state."""
 
     def weights_hint(self, name: str, state: dict) -> str:
-        """The flags that would make a state dict fit this network, read from its shapes; '' if none."""
+        """The flags of the network that a state dict belongs to, read from its shapes; '' if they do not tell."""
         return ""
 
     # the step
 
     def train_step(self, batch) -> dict[str, torch.Tensor]:
-        """One step of all updates on a batch. -> {term: detached scalar}. Raises Diverged for a term not finite."""
+        """One step of all updates on a batch. -> {term: detached scalar}. Raises Diverged for a term that is not finite."""
         self.train()
         self.start_step(self.steps)
-        for optimizer in self.optimizers.values():  # before the forward pass, whose activations take their place
+        for optimizer in self.optimizers.values():  # before the forward pass, whose activations reuse the memory
             optimizer.zero_grad(set_to_none=True)
         self.prepare(batch)
         losses = [(name, loss()) for name, loss in self.updates()]
@@ -258,12 +258,12 @@ class BaseModel(nn.Module, ABC):
         self._check_finite(terms, batch)
         totals = [(name, sum(found.values()) * self.loss_scale.get(name, 1.0)) for name, found in losses]
         del losses
-        waiting = [(name, self._go_back(name, total, weight, keep_graph=True)) for name, total in reversed(totals[1:])]
-        if self._gradients_are_needed_whole():
-            waiting.append((totals[0][0], self._go_back(*totals[0], weight, keep_graph=False)))
+        pending = [(name, self._backward(name, total, weight, keep_graph=True)) for name, total in reversed(totals[1:])]
+        if self._stores_all_gradients():
+            pending.append((totals[0][0], self._backward(*totals[0], weight, keep_graph=False)))
         else:
-            self._step_while_going_back(*totals[0])
-        for name, exchange in waiting:
+            self._backward_and_step(*totals[0])
+        for name, exchange in pending:
             exchange.finish()
             self._clip(name)
             self.scaler.step(self.optimizers[name])
@@ -274,18 +274,18 @@ class BaseModel(nn.Module, ABC):
         self.after_step()
         return terms
 
-    def _gradients_are_needed_whole(self) -> bool:
-        """Whether a step has to wait for all gradients: to exchange, to clip or to show them, or to look for overflows.
+    def _stores_all_gradients(self) -> bool:
+        """Whether all gradients are needed before the step: to exchange, clip or show them, or to detect overflows.
 
-        And on a GPU, where stepping each parameter by itself would take longer than stepping all at once.
+        And on a GPU, where a separate step for each parameter would be slower.
         """
         shared = self.device.type != "cpu" or distributed.world() > 1
         return shared or self.scaler.is_enabled() or self.opt.verbose or bool(self.max_norm)
 
-    def _step_while_going_back(self, name: str, total: torch.Tensor) -> None:
-        """Step each parameter as soon as its gradient is there: the gradients are never in memory together.
+    def _backward_and_step(self, name: str, total: torch.Tensor) -> None:
+        """The last backward pass, in which each parameter is stepped and its gradient freed as soon as it is complete.
 
-        Only for the last backward pass; a parameter must have had its only use in the graph by then.
+        So the gradients are never in memory together. Valid because nothing in the rest of the pass uses the parameter.
         """
         optimizer = self.optimizers[name]
 
@@ -303,13 +303,13 @@ class BaseModel(nn.Module, ABC):
                 hook.remove()
 
     def _clip(self, name: str) -> None:
-        """Scale the gradients of an update down to its `max_norm`, where it has one."""
+        """Clip the gradients of an update to its `max_norm`, if it has one."""
         if name in self.max_norm:
             self.scaler.unscale_(self.optimizers[name])
             torch.nn.utils.clip_grad_norm_(_trained(self.optimizers[name]), self.max_norm[name])
 
     def _update_scale(self, batch) -> None:
-        """With fp16, adapt the loss scale; a step that overflowed was skipped, and is counted."""
+        """With fp16, update the loss scale, and count steps that were skipped because of an overflow."""
         if not self.scaler.is_enabled():
             return
         before = self.scaler.get_scale()
@@ -317,19 +317,19 @@ class BaseModel(nn.Module, ABC):
         overflowed = self.scaler.get_scale() < before
         self.skipped += overflowed
         self._skipped_in_a_row = self._skipped_in_a_row + 1 if overflowed else 0
-        if self._skipped_in_a_row > _HOPELESS:
-            raise Diverged(f"training diverged: {_HOPELESS} fp16 steps in a row overflowed, the last one for "
+        if self._skipped_in_a_row > _MAX_OVERFLOWS:
+            raise Diverged(f"training diverged: {_MAX_OVERFLOWS} fp16 steps in a row overflowed, the last one for "
                            f"{first_few(batch['path'])}; the last checkpoint is untouched; go on from it with "
                            "--continue_train and --precision bf16 or a lower --lr")
 
     def gradient_norms(self) -> dict[str, float]:
-        """{update: 2-norm of its last gradients, over all of its parameters}."""
+        """{update: 2-norm of all of its last gradients}."""
         return {name: float(torch.nn.utils.get_total_norm([p.grad for group in optimizer.param_groups for p in group["params"]
                                                            if p.grad is not None]))
                 for name, optimizer in self.optimizers.items()}
 
-    def _go_back(self, name: str, total: torch.Tensor, weight: float, keep_graph: bool) -> GradientExchange:
-        """Gradients of an update's own parameters and of nothing else; over the global batch once the exchange is finished."""
+    def _backward(self, name: str, total: torch.Tensor, weight: float, keep_graph: bool) -> GradientExchange:
+        """A backward pass for the parameters of one update only; once the exchange is finished, over the global batch."""
         wanted, exchange = _trained(self.optimizers[name]), self._exchanges.setdefault(name, GradientExchange())
         with exchange.during_backward(wanted, weight):
             torch.autograd.backward(self.scaler.scale(total), inputs=wanted, retain_graph=keep_graph)
@@ -337,23 +337,23 @@ class BaseModel(nn.Module, ABC):
 
     def _check_finite(self, terms: dict, batch) -> None:
         if self.scaler.is_enabled() or torch.isfinite(torch.stack(list(terms.values()))).all():
-            return  # with fp16 the scaler skips a step that overflowed
+            return  # with fp16 the scaler skips steps that overflow
         wrong = ", ".join(f"{key} is {value.item()}" for key, value in terms.items() if not torch.isfinite(value))
         raise Diverged(f"training diverged: {wrong} for {first_few(batch['path'])}; the last checkpoint is untouched; go on "
                        "from it with --continue_train and a lower --lr")
 
     def autocast(self):
-        """The precision that networks compute in."""
+        """A context for the precision of the networks."""
         return autocast(self.device, self.precision)
 
     # weights and state
 
     def weights_used(self) -> dict:
-        """Which weights draw or encode, as plain values, for pages and records.
+        """The origin of the weights that are used, as plain values, for pages and records.
 
-        experiment, epoch: where they were loaded from. averaged: whether they are averages of --ema. trained: how far (see
-        `util.checkpoint.trained`), {} if unknown. hashes: {network: the first 8 digits of `weights.digest`}, of the weights as
-        they compute.
+        experiment, epoch: from which they were loaded. averaged: whether they are averages of --ema. trained: how long (see
+        `util.checkpoint.trained`), {} if unknown. hashes: {network: the first 8 digits of `weights.digest`} of the weights in
+        memory.
         """
         folder = next((path.parent for path in self._files.values()), experiment_folder(self.opt))
         return {"experiment": folder.name, "epoch": self.opt.which_epoch, "trained": self._trained,
@@ -361,13 +361,13 @@ class BaseModel(nn.Module, ABC):
                 "hashes": {name: weights.digest(self.nets[name].state_dict())[:8] for name in self._files}}
 
     def weights(self) -> dict[str, dict]:
-        """{network: its state dict, on the CPU}; with --ema the averaged ones beside them, as 'G_ema'."""
+        """{network: its state dict, on the CPU}; with --ema the averaged ones too, as 'G_ema'."""
         averaged = {f"{name}_ema": net for name, net in self.averages.nets.items()} if self.averages is not None else {}
         return {name: {k: v.detach().cpu() for k, v in net.state_dict().items()}
                 for name, net in {**self.nets, **averaged}.items()}
 
     def state(self) -> dict:
-        """Everything but the weights that an exact resume needs."""
+        """The training state, without weights, for an exact resume."""
         state = {"optimizers": {name: o.state_dict() for name, o in self.optimizers.items()}, "steps": self.steps,
                  "scaler": self.scaler.state_dict(), "extra": self.extra_state(), "torch_rng": torch.get_rng_state()}
         if self.device.type != "cpu":
@@ -375,7 +375,7 @@ class BaseModel(nn.Module, ABC):
         return state
 
     def fingerprint(self, moments: bool = False) -> dict[str, str]:
-        """{what: its hash} of each network's weights, and with `moments` of each optimizer's: the same in all processes."""
+        """{description: hash} of each network's weights, and with `moments` of each optimizer's, to compare processes."""
         found = {f"the weights of {name}": weights.digest(dict(net.named_parameters())) for name, net in self.nets.items()}
         for name, optimizer in self.optimizers.items() if moments else ():
             state = optimizer.state_dict()["state"]
@@ -384,7 +384,7 @@ class BaseModel(nn.Module, ABC):
         return found
 
     def load_state(self, state: dict) -> None:
-        """Take back what state() gave. Raises UserError where it belongs to other networks."""
+        """Restore the state of state(). Raises UserError if it belongs to other networks."""
         try:
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][name])
@@ -403,7 +403,7 @@ class BaseModel(nn.Module, ABC):
                             "weights alone") from error
 
     def _load_averages(self) -> None:
-        """Take back the averages that the last checkpoint holds; a run that began without --ema averages from here on."""
+        """Load the averages of the last checkpoint; if it has none, they start from the current weights."""
         folder = experiment_folder(self.opt)
         names = {name: f"{self.opt.which_epoch}_net_{name}_ema.pth" for name in self.averages.nets}
         found = read_consistently(folder, names.values())
@@ -413,7 +413,7 @@ class BaseModel(nn.Module, ABC):
         self.averages.to(self.device).requires_grad_(False)
 
     def load_networks(self) -> None:
-        """Build the networks: fresh ones, or with an experiment's weights; for inference the averaged ones, if it has any."""
+        """Build the networks, initialised or with an experiment's weights; for inference with averaged ones, if it has any."""
         opt = self.opt
         training = opt.role == "train"
         own = experiment_folder(opt)
@@ -446,10 +446,10 @@ def _trained(optimizer) -> list[torch.Tensor]:
 
 
 def _fit_moments(optimizer) -> None:
-    """Moments as the step needs them: of their parameter's shape, else ValueError, and in its memory layout.
+    """Give loaded moments the memory layout of their parameter. Raises ValueError if the shape differs.
 
-    PyTorch takes moments of any shape and strides. Fused kernels walk through weight, gradient and moments in the order in
-    which they lie in memory: where one has other strides, CUDA refuses, and on a CPU the wrong elements meet.
+    PyTorch loads moments of any shape and strides. Fused kernels go through weight, gradient and moments in memory order: if
+    strides differ, CUDA raises an error, and a CPU combines the wrong elements.
     """
     for p, moments in optimizer.state.items():
         for key, value in moments.items():

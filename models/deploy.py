@@ -1,4 +1,4 @@
-"""The generator outside PyTorch (ONNX, TensorRT), and with fewer bits."""
+"""Running networks outside PyTorch (ONNX, TensorRT), and quantising their weights."""
 from __future__ import annotations
 
 import contextlib
@@ -15,9 +15,9 @@ from util.errors import UserError
 
 def export_onnx(net: nn.Module, channels: int, multiple: int, path: str, source: str = "input",
                 outputs: tuple[str, ...] = ("picture",)) -> None:
-    """Write a network as ONNX, a generator by default: from `source`, float32 (1, channels, H, W), to `outputs`, (1, C, H, W).
+    """Export a network to ONNX, by default a generator: input `source`, float32 (1, channels, H, W), outputs (1, C, H, W).
 
-    H and W stay free, in steps of `multiple`. Raises UserError naming --export_onnx.
+    H and W are dynamic, multiples of `multiple`. Raises UserError naming --export_onnx.
     """
     if not path.endswith(".onnx") or not Path(path).resolve().parent.is_dir():
         raise UserError(f"--export_onnx {path}: give a file name that ends in .onnx, in a folder that exists")
@@ -37,7 +37,7 @@ def export_onnx(net: nn.Module, channels: int, multiple: int, path: str, source:
 
 
 class OnnxGenerator(nn.Module):
-    """An exported generator run by onnxruntime, on CUDA where it can."""
+    """An exported generator, run by onnxruntime, on CUDA if available."""
 
     def __init__(self, path: str):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A model for programs without PyTorch: generator and encoder as ONNX, and a manifest of how they are fed. See docs/onnx.md."""
+"""Exporting generator and encoder as ONNX, with a manifest of their inputs, for programs without PyTorch; see docs/onnx.md."""
 from __future__ import annotations
 
 from importlib import metadata
@@ -16,23 +16,23 @@ VERSION = 1  # of the manifest
 
 
 class EncoderMaps(nn.Module):
-    """What the encoder finds before it is averaged over regions: (N, C, H, W) in [-1, 1] -> features (N, feat_num, H, W), or
-    a VAE's mu and log-variance."""
+    """The encoder before pooling over regions: (N, C, H, W) in [-1, 1] -> features (N, feat_num, H, W), or a VAE's mu and
+    log-variance."""
 
     def __init__(self, encoder: nn.Module):
         super().__init__()
         self.encoder = encoder
 
     def forward(self, photo):
-        """The maps that there are."""
+        """Features, or mu and log-variance."""
         return tuple(found for found in self.encoder.maps(photo) if found is not None)
 
 
 def export(model, path: str) -> list[Path]:
     """Write FILE.onnx, with an encoder FILE_encoder.onnx, and FILE_manifest.json; gives their paths.
 
-    model: a Pix2PixHDModel with the generator and, where it is to be written, the encoder among its nets.
-    Raises UserError naming --export_onnx, or a file of styles that is spoilt.
+    model: a Pix2PixHDModel with the generator and, if it is to be written, the encoder in its nets.
+    Raises UserError naming --export_onnx, or a broken file of styles.
     """
     opt, stem = model.opt, Path(path).with_suffix("")
     encoder, manifest = stem.with_name(f"{stem.name}_encoder.onnx"), stem.with_name(f"{stem.name}_manifest.json")
@@ -66,7 +66,7 @@ def _manifest(model, styles: Styles, files: list[str]) -> dict:
 
 
 def _input_channels(model) -> list[dict]:
-    """What the generator's input channels are, in their order: [{'what', 'first', 'count'}, ...]."""
+    """The meaning of the generator's input channels: [{'what', 'first', 'count'}, ...]."""
     opt, (condition, features) = model.opt, model.channels()
     edge = int(not opt.no_instance)
     kinds = [("one-hot classes" if opt.label_nc else "picture", condition - edge), ("edges", edge), ("features", features)]
@@ -75,12 +75,12 @@ def _input_channels(model) -> list[dict]:
 
 
 def _classes(opt, styles: Styles) -> list[dict]:
-    """Name, colour and styles by id; the styles' numbers are those of the style sheet, [] where there are none.
+    """Name, colour and styles of each class, in the order of the style sheet.
 
-    With --label_nc 0 the classes that have styles: there, an instance's number says its class.
+    With --label_nc 0, of the classes that have styles, which are those of instance numbers.
     """
     ids = range(opt.label_channels) if opt.label_nc else sorted(styles.centres)
-    known = {label: name for name, label in styles.names.items()}  # for where the data root is not at hand
+    known = {label: name for name, label in styles.names.items()}  # in case the data root is missing
     colors = palette(max(ids, default=0) + 1, opt.spec.class_colors).tolist()
     return [{"id": i, "name": known.get(i, str(i)) if opt.spec.name_of(i) == str(i) else opt.spec.name_of(i),
              "color": colors[i], "styles": [list(map(float, vector)) for vector in styles.centres.get(i, ())]} for i in ids]

@@ -1,4 +1,4 @@
-"""A trained face parser, for programs: photos in, label maps out."""
+"""A trained face parser, for use by other programs."""
 from __future__ import annotations
 
 import dataclasses
@@ -29,15 +29,15 @@ class FaceParser:
 
     def __init__(self, net: torch.nn.Module, spec: DatasetSpec, size: int, device: torch.device, precision: str = "fp32"):
         self.net = net.to(device).eval().requires_grad_(False)
-        if precision != "fp32":  # half precision is made for this order of memory: several times the speed
+        if precision != "fp32":  # in 16 bits channels-last is several times as fast
             self.net = self.net.to(memory_format=torch.channels_last)
         self.spec, self.size, self.device, self.precision = spec, size, device, precision
 
     @classmethod
     def load(cls, checkpoint, gpu_ids: str = "-1", precision: str = "fp32") -> FaceParser:
-        """A parser from an experiment's folder (its latest_net_P.pth) or from a .pth file of BiSeNet's weights.
+        """Load a parser from an experiment's folder (its latest_net_P.pth) or from a .pth file of BiSeNet's weights.
 
-        Raises UserError naming what is missing or does not fit; where weights are missing it says where to get them.
+        Raises UserError naming what is missing or does not fit, and where to get weights.
         """
         path = Path(checkpoint)
         folder = path if path.is_dir() else path.parent
@@ -56,11 +56,11 @@ class FaceParser:
 
     @torch.no_grad()
     def __call__(self, photos: torch.Tensor, smooth: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, 3, H, W) uint8 -> label maps (N, H, W) uint8 (int32 from 256 classes up), and float32 (N,), how well each
-        agrees with the map of the photo's mirror image, see `_agreement`.
+        """(N, 3, H, W) uint8 -> label maps (N, H, W) uint8 (int32 from 256 classes up), and their agreement (N,) float32 with
+        the maps of the flipped photos, see `_agreement`.
 
-        The network sees the photos with the side it was trained at. smooth: deviation in pixels of a Gaussian over
-        the probabilities, which takes specks and ragged borders away; 0: none.
+        The photos are resized to the side of the training. smooth: standard deviation in pixels of a Gaussian filter of the
+        probabilities, which removes specks and ragged borders; 0: none.
         """
         photos = photos.to(self.device).float() / 127.5 - 1
         label = self._parse(photos, smooth)
@@ -79,14 +79,13 @@ class FaceParser:
         return scores.argmax(1).to(torch.uint8 if scores.shape[1] <= 256 else torch.int32).cpu()
 
     def _agreement(self, photos: torch.Tensor, label: torch.Tensor, smooth: float) -> torch.Tensor:
-        """Cohen's kappa between the label maps and those of the photos shifted by a twentieth and mirrored.
+        """Cohen's kappa between the label maps and those of the photos shifted by 1/20 and flipped.
 
-        A network's own probabilities say little about whether it is right: after an epoch of training they may be 0.9
-        for classes that are wrong. One that knows what it sees says the same of a photo and of its mirror image. Where
-        nothing says which classes are left and right, the photos are shifted only.
+        The network's probabilities are a poor measure of confidence: after an epoch of training they may be 0.9 for wrong
+        classes. Consistency under shift and flip is a better one. Without flip pairs the photos are only shifted.
         """
         pairs, (height, width) = self.spec.flip_pairs, label.shape[1:]
-        shift = round(min(height, width) / 20) | 1  # odd, as strides of two make networks blind to even ones
+        shift = round(min(height, width) / 20) | 1  # odd, as networks with strides of 2 are equivariant to some even shifts
         moved = F.pad(photos, (shift, 0, shift, 0), mode="reflect")[:, :, :height, :width]
         again = self._parse(moved.flip(3), smooth).flip(2) if pairs else self._parse(moved, smooth)
         classes = 1 + max(int(label.max()), int(again.max()), *(i for pair in pairs for i in pair))
@@ -98,9 +97,9 @@ class FaceParser:
 
 
 def trained_spec(folder) -> DatasetSpec:
-    """What is known of the classes that the parser in an experiment's folder tells apart; empty where nothing is.
+    """The spec of the classes of the parser in an experiment's folder; an empty one if it is not known.
 
-    Looked for in dataset.json beside the weights, in the state of the training, and in the data it was trained on.
+    It is looked for in dataset.json in the folder, in the training state, and in the training data.
     """
     folder = Path(folder)
     if (folder / FILE_NAME).is_file():
@@ -115,7 +114,7 @@ def trained_spec(folder) -> DatasetSpec:
 
 
 def _network(path: Path):
-    """The network in a file, and how many classes it tells apart."""
+    """The network in a file, and its number of classes."""
     state = read_tensors(path)
     last = state.get("conv_out.conv_out.weight", state.get("module.conv_out.conv_out.weight"))
     if not torch.is_tensor(last):
@@ -127,9 +126,9 @@ def _network(path: Path):
 
 
 def named_spec(spec: DatasetSpec, classes: int, path: Path) -> DatasetSpec:
-    """The spec of a parser's classes; that of the published weights, said in a line, where nothing is known.
+    """The spec of a parser's classes; if it is not known, that of the published weights, with a line printed.
 
-    spec: as `trained_spec` found it. path: the weights. Raises UserError where it names another number of classes.
+    spec: of `trained_spec`. path: of the weights. Raises UserError if it names another number of classes.
     """
     if spec.labels and len(spec.labels) != classes:
         raise UserError(f"{path}: tells {classes} classes apart, but its {FILE_NAME} names {len(spec.labels)}; put the "
@@ -150,20 +149,20 @@ def _options(folder: Path) -> dict:
 
 
 def _size(folder: Path) -> int:
-    """The side of the pictures that a training saw."""
+    """The side of the training pictures."""
     size = _options(folder).get("loadSize")
     return size if isinstance(size, int) and size > 0 else PUBLISHED_SIZE
 
 
 def _resized(photos: torch.Tensor, size) -> torch.Tensor:
-    """Bicubic, as training resamples its photos."""
+    """Bicubic resizing, as in training."""
     if tuple(photos.shape[2:]) == tuple(size):
         return photos
     return F.interpolate(photos, size, mode="bicubic", align_corners=False, antialias=True).clamp_(-1, 1)
 
 
 def _blurred(chances: torch.Tensor, deviation: float) -> torch.Tensor:
-    """A Gaussian over (N, C, H, W), the border repeated."""
+    """A Gaussian filter of (N, C, H, W), with replicated borders."""
     reach = max(1, round(3 * deviation))
     x = torch.arange(-reach, reach + 1, device=chances.device, dtype=chances.dtype)
     kernel = torch.exp(-x ** 2 / (2 * deviation ** 2))

@@ -1,4 +1,4 @@
-"""Models by name."""
+"""The registry of models, and `create_model`."""
 from __future__ import annotations
 
 import importlib
@@ -19,7 +19,7 @@ def model_class(name: str):
 
 
 def model_flags(name: str):
-    """What has modify_commandline_options and check_options of --model `name`: its module in FLAGS, else the model itself.
+    """The module or class with modify_commandline_options and check_options of --model `name`: that in FLAGS, or the model.
 
     Raises UserError listing the known models.
     """
@@ -30,7 +30,7 @@ ABILITIES = {"encode": "encode photos into styles", "feature_map": "write featur
 
 
 def require(opt, ability: str) -> None:
-    """Raise UserError where the model of the options lacks one of ABILITIES, naming the models that have it."""
+    """Raise UserError if the model of the options lacks one of ABILITIES, naming the models that have it."""
     if ability in model_class(opt.model).abilities:
         return
     able = [name for name in sorted(MODELS) if ability in model_class(name).abilities]

@@ -8,7 +8,7 @@ DEFAULTS = {"lr": 0.01, "label_nc": 19, "loadSize": 512, "batchSize": 4}
 
 
 def modify_commandline_options(parser, is_train: bool) -> None:
-    """Defaults of its own for shared flags; for training those of the optimizer and of the augmentation."""
+    """Set defaults of shared flags; for training, add the flags of the optimizer and of the augmentation."""
     known = parser.flags()
     parser.set_defaults(**{flag: value for flag, value in DEFAULTS.items() if flag in known and
                            (is_train or flag != "batchSize")})
@@ -47,7 +47,7 @@ def start_from(known: dict, typed: dict, where: str) -> dict:
 
 
 def check_options(opt) -> None:
-    """Combinations that cannot be meant. Raises UserError naming the flags and what conflicts."""
+    """Raise UserError for flags that conflict."""
     if opt.label_nc < 2:
         raise UserError(f"--label_nc {opt.label_nc}: a parser tells two classes apart at least; a face has 19")
     if opt.role == "train" and opt.checkpoint_activations:

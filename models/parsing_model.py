@@ -1,4 +1,4 @@
-"""Face parsing: label map from photo, with BiSeNet (Yu et al. 2018, arXiv:1808.00897)."""
+"""Face parsing: label maps from photos, with BiSeNet (Yu et al. 2018, arXiv:1808.00897)."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -18,16 +18,15 @@ from util.experiment import experiment_folder
 from util.overlay import overlay
 from util.util import palette, tensor2im, tensor2label
 
-_START = 1e-3  # the share of the learning rate that the warm-up starts at
+_START = 1e-3  # initial factor of the learning rate in the warm-up
 _POWER = 0.9
 
 
 @dataclass
 class Context:
-    """A batch on the device, and what the step learns about it.
+    """A batch on the device, and the result of the step.
 
-    image: (N, C, H, W) in [-1, 1]. label: (N, H, W) int64, or None where the truth is not known. parsed: (N, H, W)
-    int64, what the network says.
+    image: (N, C, H, W) in [-1, 1]. label: (N, H, W) int64 ground truth, or None. parsed: (N, H, W) int64 prediction.
     """
 
     image: torch.Tensor
@@ -52,12 +51,12 @@ class ParsingModel(BaseModel):
         self.epoch, self.spec = 1, opt.spec
 
     def start_inference(self):
-        """As every model, knowing what its classes are called."""
+        """Prepare for inference, with the names of the classes."""
         super().start_inference()
         self.spec = self._own_spec()
 
     def start_training(self):
-        """As every model, with loss and augmentation, from ImageNet's weights where a training begins."""
+        """Prepare for training, with loss and augmentation; a new training starts from ImageNet's weights."""
         super().start_training()
         opt = self.opt
         self.loss = OhemCrossEntropy()
@@ -69,11 +68,11 @@ class ParsingModel(BaseModel):
                               "and right. Write it, or train with --no_flip")
 
     def _own_spec(self):
-        """What the classes are called. Raises UserError where the data at hand numbers them otherwise."""
+        """The names of the classes. Raises UserError if the data number them in another way."""
         from models.face_parser import named_spec, trained_spec
         opt, folder = self.opt, experiment_folder(self.opt)
         trained = trained_spec(folder)
-        if not opt.saved:  # weights that somebody put there
+        if not opt.saved:  # weights without an options record, such as published ones
             trained = named_spec(trained, opt.label_nc, folder / f"{opt.which_epoch}_net_P.pth")
         if trained.labels and opt.spec.labels and trained.labels != opt.spec.labels:
             raise UserError(f"--dataroot {opt.dataroot}: its classes are numbered '{opt.spec.scheme}', those of the parser "
@@ -88,7 +87,7 @@ class ParsingModel(BaseModel):
         return {"P": lambda: BiSeNet(self.opt.label_nc)}
 
     def weights_hint(self, name, state):
-        """The number of classes that a state dict tells apart."""
+        """The number of classes in a state dict."""
         found = flags.flags_of_weights({name: state})
         return f"its shapes say --label_nc {found['label_nc']}" if found else ""
 
@@ -102,7 +101,7 @@ class ParsingModel(BaseModel):
                           "and more epochs. Give the weights with --resnet_weights FILE, or say --from_scratch")
 
     def make_optimizers(self):
-        """SGD; no weight decay on norms and biases, fusion and heads learn faster."""
+        """SGD without weight decay on norms and biases, and with a higher learning rate for fusion and heads."""
         opt = self.opt
         weights, norms, head_weights, head_norms = self.nets["P"].parameter_groups()
         groups = [{"params": weights, "times": 1.0}, {"params": norms, "times": 1.0, "weight_decay": 0.0},
@@ -115,30 +114,30 @@ class ParsingModel(BaseModel):
         self.epoch = epoch
 
     def start_step(self, step):
-        """Set the learning rate: of the epoch, and of the step while warming up."""
+        """Set the learning rate, by the epoch and, during warm-up, the step."""
         lr = self.learning_rate(self.epoch, step)
         for group in self.optimizers["P"].param_groups:
             group["lr"] = lr * group["times"]
 
     def learning_rate(self, epoch: int, step: int) -> float:
-        """A power of the share of epochs left; in the first --warmup steps a rise by equal factors."""
+        """Polynomial decay over the epochs, after an exponential warm-up of --warmup steps."""
         opt = self.opt
         left = 1 - (epoch - 1) / max(1, opt.niter + opt.niter_decay)
         warm = _START ** (1 - step / opt.warmup) if step < opt.warmup else 1.0
         return opt.lr * max(0.0, left) ** _POWER * warm
 
     def extra_state(self):
-        """What the data said about its classes, which others need to read the parser's maps."""
+        """The spec of the training data, by which users of the parser know its classes."""
         return {"data": self.opt.spec.as_dict()}
 
     # the step
 
     def prepare(self, batch):
-        """Photos and label maps on the device; while training changed in light, distance and tilt."""
+        """Photos and label maps on the device, augmented while training."""
         image, label = batch["image"].to(self.device, non_blocking=True), None
         if torch.is_tensor(batch["label"]):
             label = batch["label"].to(self.device, non_blocking=True)[:, 0].long()
-            label = label.masked_fill(label >= self.opt.label_nc, IGNORED)  # the unlabelled pixels
+            label = label.masked_fill(label >= self.opt.label_nc, IGNORED)  # unlabelled pixels
         if self.training:
             image, label = self.augment(image, label, self.epoch, batch["index"])
         self.context = Context(image, label)
@@ -153,7 +152,7 @@ class ParsingModel(BaseModel):
             return self.nets["P"](imagenet_colors(image), auxiliary)
 
     def loss_P(self):  # noqa: N802 - named after the network
-        """Hard pixels' cross-entropy at the three heads."""
+        """Cross-entropy of hard pixels for the three heads."""
         ctx = self.context
         heads = self.scores(ctx.image, auxiliary=True)
         ctx.parsed = heads[0].detach().argmax(1)

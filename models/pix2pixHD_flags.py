@@ -1,4 +1,4 @@
-"""The flags of pix2pixHD, which of them go together, and which of them a training takes over from weights."""
+"""The flags of pix2pixHD, conflicts between them, and those that a training takes over from weights."""
 from __future__ import annotations
 
 from models.pix2pixHD_weights import flags_of_weights  # noqa: F401 - of what every model's flags have
@@ -87,7 +87,7 @@ def _loss_flags(parser):
 
 
 def check_options(opt) -> None:
-    """Combinations that cannot be meant. Raises UserError naming the flags and what conflicts."""
+    """Raise UserError for flags that conflict."""
     features = opt.instance_feat or opt.label_feat
     rules = [
         (opt.instance_feat and opt.label_feat, "--instance_feat and --label_feat: features belong to instances or to labels; "
@@ -131,15 +131,16 @@ def _vae_rules(opt, features):
 
 
 def start_from(known: dict, typed: dict, where: str) -> dict:
-    """The flags of weights as a training takes them over that starts from these, but is given the flags `typed`.
+    """The flags that a training takes over from weights it starts from, if the flags `typed` are given.
 
-    The coarse part of a local generator starts from a global one. Raises UserError naming `where` for widths that differ.
+    A local generator can start from a global one, which becomes its coarse part. Raises UserError naming `where` for widths
+    that do not fit.
     """
     known = dict(known)
     if typed.get("label_feat") or typed.get("instance_feat"):
         known = {dest: value for dest, value in known.items() if dest not in ("label_feat", "instance_feat")}
     if known.get("netG") == "global":
-        for dest in ("n_local_enhancers", "n_blocks_local"):  # the default, which says nothing
+        for dest in ("n_local_enhancers", "n_blocks_local"):  # of a global generator they are unused defaults
             known.pop(dest, None)
         if typed.get("netG") == "local":
             known |= {"netG": "local", "ngf": _width_around(known, typed, where)}
@@ -147,7 +148,7 @@ def start_from(known: dict, typed: dict, where: str) -> dict:
 
 
 def _width_around(known, typed, where) -> int:
-    """--ngf of the local generator whose coarse part is as wide as the global one of the weights."""
+    """--ngf of the local generator whose coarse part has the width of the global one."""
     width, times = known.get("ngf", 64), 2 ** typed.get("n_local_enhancers", 1)
     asked = typed.get("ngf", width // times)
     if asked * times != width:

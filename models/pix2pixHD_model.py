@@ -30,11 +30,11 @@ from util.util import tensor2im, tensor2label
 
 @dataclass
 class Context:
-    """A batch on the device, and what the step learns about it.
+    """A batch on the device, and intermediate results of the step.
 
-    condition: (N, C, H, W) one-hot labels (or the input picture) and edges. pooled_over: (N, 1, H, W) ids whose regions
-    share a feature, or None. image: (N, C, H, W) in [-1, 1], or None. features: (N, feat_num, H, W) read from files, or
-    None. source: what is shown as the input. fake, answers_*: the generator's picture and D's outputs.
+    condition: (N, C, H, W) one-hot labels (or the input picture) and edges. pooled_over: (N, 1, H, W) ids of the regions over
+    which features are pooled, or None. image: (N, C, H, W) in [-1, 1], or None. features: (N, feat_num, H, W) read from files,
+    or None. source: the label map or input picture, to be shown. fake, pred_*: outputs of G and D.
     """
 
     condition: torch.Tensor
@@ -43,8 +43,8 @@ class Context:
     features: torch.Tensor | None
     source: torch.Tensor
     fake: torch.Tensor | None = None
-    answers_fake: list | None = None
-    answers_real: list | None = None
+    pred_fake: list | None = None
+    pred_real: list | None = None
 
 
 class Pix2PixHDModel(BaseModel):
@@ -61,9 +61,9 @@ class Pix2PixHDModel(BaseModel):
 
     @staticmethod
     def needs(opt):
-        """Photos to train on or encode, feature maps where they are read from files; sides that the networks can halve.
+        """Photos to train on or encode, feature maps if they are read from files; sides that the networks can halve.
 
-        At the bottleneck, and for the coarsest discriminator, one pixel has nothing to be normalised over.
+        The bottleneck, and the input of the coarsest discriminator, must be larger than one pixel, for instance norm.
         """
         photos = opt.role in ("train", "encode") or opt.use_encoded_image
         halvings = opt.n_downsample_global + (opt.n_local_enhancers if opt.netG == "local" else 0)
@@ -78,12 +78,12 @@ class Pix2PixHDModel(BaseModel):
         self.frozen: bool | None = None
 
     def start_training(self):
-        """As every model, with the losses."""
+        """Prepare for training, with the losses."""
         super().start_training()
         self._make_losses()
 
     def start_inference(self):
-        """As every model; at test with the generator's form that the flags ask for, and the styles at hand."""
+        """Prepare for inference; at test with the generator's form that the flags select, and the styles."""
         super().start_inference()
         if self.opt.role == "test":
             self._deploy()
@@ -93,7 +93,7 @@ class Pix2PixHDModel(BaseModel):
     # networks
 
     def networks(self):
-        """G and D and E to train, G (and E) to draw, E alone to encode, G and E, if it is there, to export."""
+        """G, D and E to train, G (and E) for inference, E to encode, G and E, if it exists, to export."""
         opt, condition = self.opt, self.channels()[0]
         makers = {}
         if opt.role != "encode" and not (opt.role == "test" and (opt.onnx or opt.engine)):
@@ -120,9 +120,9 @@ class Pix2PixHDModel(BaseModel):
                          upsample=opt.upsample, use_dropout=opt.use_dropout)
 
     def load_generator(self) -> bool:
-        """Bring the generator beside the encoder that is already here; False where there is no such checkpoint.
+        """Load the generator, in addition to the encoder that is loaded; False if there is no such checkpoint.
 
-        Raises UserError where a training has saved since, as the two would not belong together.
+        Raises UserError if a training has saved in between, as the two would not fit.
         """
         opt = self.opt
         folder = Path(opt.load_pretrain) if opt.load_pretrain else experiment_folder(opt)
@@ -153,7 +153,7 @@ class Pix2PixHDModel(BaseModel):
             round_weights(self.nets["G"])
         elif opt.data_type == 16:
             self.nets["G"].half()
-            if self.device.type == "cpu":  # which has no half arithmetic worth the name
+            if self.device.type == "cpu":  # its half arithmetic is slow, so the rounded weights are used in float32
                 self.nets["G"].float()
 
     def export_onnx(self, path):
@@ -200,9 +200,9 @@ class Pix2PixHDModel(BaseModel):
         """With the features of each item's own photo; all looks are one."""
         return self.drawing.inference(batch, Choice(own=True))
 
-    def compiled(self):
-        """The generator and the encoder's layers. The discriminator goes back for its own weights and for the picture's sake in
-        turn; compiled, it would do both both times."""
+    def networks_to_compile(self):
+        """The generator and the encoder's layers. Not the discriminator: one backward pass needs the gradients of its weights,
+        another that of its input; compiled, it would compute both in both."""
         parts = [self.nets["E"].model] if "E" in self.nets else []
         return parts + [self.nets["G"]] * ("G" in self.nets)
 
@@ -214,7 +214,7 @@ class Pix2PixHDModel(BaseModel):
         return {"G": adam("G", "E"), "D": adam("D")}
 
     def start_epoch(self, epoch):
-        """Constant learning rate, then a linear fall; the inner generator rests for the first epochs."""
+        """Constant learning rate, then linear decay; with --niter_fix_global the inner generator is frozen at first."""
         opt = self.opt
         lr = opt.lr * (1 - max(0, epoch - opt.niter - 1) / max(1, opt.niter_decay))
         for optimizer in self.optimizers.values():
@@ -223,17 +223,17 @@ class Pix2PixHDModel(BaseModel):
         self.kld_weight = opt.lambda_kld * min(1.0, (epoch - 1) / opt.kld_warmup if opt.kld_warmup else 1.0)
         frozen = opt.netG == "local" and epoch <= opt.niter_fix_global
         if self.frozen and not frozen:
-            self.optimizers["G"].state.clear()  # as in pix2pixHD, all parts start into the joint phase alike
+            self.optimizers["G"].state.clear()  # as in pix2pixHD, which makes a new optimizer for the joint phase
         self.frozen = frozen
         for name, p in self.nets["G"].named_parameters():
             p.requires_grad_(not frozen or name.startswith(f"model{opt.n_local_enhancers}"))
 
     def extra_state(self):
-        """The image pool, and whether the inner generator rests."""
+        """The image pool, and whether the inner generator is frozen."""
         return {"pool": self.pool.images, "frozen": self.frozen}
 
     def load_extra_state(self, state):
-        """Take back pool and phase."""
+        """Restore the pool and the phase."""
         self.pool.images = [image.to(self.device) for image in state.get("pool", [])]
         self.frozen = state.get("frozen")
 
@@ -266,7 +266,7 @@ class Pix2PixHDModel(BaseModel):
         self.context = self.context_of(batch)
 
     def context_of(self, batch) -> Context:
-        """What the losses and the drawing work on; the model itself stays as it is."""
+        """The context of a batch, for losses and inference; does not change the model."""
         opt = self.opt
         source = self._to_device(batch["label"])
         condition = one_hot(source, opt.label_channels) if opt.label_nc else source
@@ -280,26 +280,26 @@ class Pix2PixHDModel(BaseModel):
         return value.to(self.device, non_blocking=True) if torch.is_tensor(value) else None
 
     def generate(self, condition: torch.Tensor, features: torch.Tensor | None) -> torch.Tensor:
-        """The generator's picture. condition: see Context. features: (N, feat_num, H, W) or None."""
+        """The generator's output. condition: see Context. features: (N, feat_num, H, W) or None."""
         inputs = condition if features is None else torch.cat([condition, features], 1)
         half = any(p.dtype == torch.float16 for p in self.nets["G"].parameters())  # --data_type 16
         with self.autocast():
             return self.nets["G"](inputs.half() if half else inputs).float()
 
     def updates(self):
-        """G first: it leaves the picture and D's answers, which D's loss uses."""
+        """G first: it stores the picture and D's predictions in the context, which D's loss uses."""
         return ("G", self.loss_G), ("D", self.loss_D)
 
     def loss_G(self):  # noqa: N802 - named after the network
-        """Fool D, match its features, resemble the photo."""
+        """The adversarial, feature matching, perceptual and other losses of the generator."""
         opt, ctx = self.opt, self.context
         features, divergence = self._training_features(ctx)
         ctx.fake = self.generate(ctx.condition, features)
-        ctx.answers_fake = self._discriminate(ctx.fake)
-        ctx.answers_real = self._discriminate(ctx.image)
-        terms = {"G_GAN": self.gan_loss(ctx.answers_fake, True) * opt.lambda_gan}
+        ctx.pred_fake = self._discriminate(ctx.fake)
+        ctx.pred_real = self._discriminate(ctx.image)
+        terms = {"G_GAN": self.gan_loss(ctx.pred_fake, True) * opt.lambda_gan}
         if not opt.no_ganFeat_loss:
-            terms["G_GAN_Feat"] = self.matching_loss(ctx.answers_fake, ctx.answers_real) * opt.lambda_feat
+            terms["G_GAN_Feat"] = self.matching_loss(ctx.pred_fake, ctx.pred_real) * opt.lambda_feat
         if self.vgg_loss is not None:
             with self.autocast():
                 terms["G_VGG"] = self.vgg_loss(ctx.fake, ctx.image) * opt.lambda_feat
@@ -312,7 +312,7 @@ class Pix2PixHDModel(BaseModel):
         return terms
 
     def _training_features(self, ctx):
-        """The painted features of a batch, and the KL divergence of a VAE's Gaussians or None."""
+        """The painted features of a batch, and the KL loss of a VAE, or None."""
         if not self.use_features or ctx.features is not None:
             return ctx.features, None
         regions = Regions.of(ctx.pooled_over)
@@ -323,19 +323,19 @@ class Pix2PixHDModel(BaseModel):
         return regions.paint(z), self.kl_loss(mu, log_variance, len(ctx.image)).float()
 
     def loss_D(self):  # noqa: N802 - named after the network
-        """Tell real pictures from drawn ones. Without a pool D has seen the drawn one already."""
-        answers = self.context.answers_fake
+        """The discriminator's adversarial loss. Without a pool, the predictions are those of the generator's loss."""
+        pred_fake = self.context.pred_fake
         if self.pool.pool_size:
             pair = torch.cat([self.context.condition, self.context.fake.detach()], 1)
-            answers = self._answers(self.pool.query(pair))
-        terms = {"D_real": self.gan_loss(self.context.answers_real, True), "D_fake": self.gan_loss(answers, False)}
-        self.context.answers_fake = self.context.answers_real = None  # the graph holds what it needs, as long as it needs it
+            pred_fake = self._predict(self.pool.query(pair))
+        terms = {"D_real": self.gan_loss(self.context.pred_real, True), "D_fake": self.gan_loss(pred_fake, False)}
+        self.context.pred_fake = self.context.pred_real = None  # so that the backward pass can free activations
         return terms
 
     def _discriminate(self, image):
-        return self._answers(torch.cat([self.context.condition, image], 1))
+        return self._predict(torch.cat([self.context.condition, image], 1))
 
-    def _answers(self, pair):
+    def _predict(self, pair):
         with self.autocast():
             return self.nets["D"](pair)
 

@@ -1,11 +1,11 @@
-"""What names and shapes of pix2pixHD's weights say about the flags that they were made with."""
+"""Reading the flags of pix2pixHD's networks off the names and shapes of their weights."""
 from __future__ import annotations
 
 import re
 
 
 def flags_of_weights(states: dict[str, dict]) -> dict:
-    """The flags that networks were made with, as far as names and shapes tell. states: {network: its state dict}."""
+    """{flag: value}, as far as names and shapes of weights tell them. states: {network: its state dict}."""
     read = {"E": _flags_of_encoder, "D": _flags_of_discriminator, "G": _flags_of_generator}
     found = {flag: value for name, of in read.items() if name in states for flag, value in of(states[name]).items()}
     if found.get("norm_E") == found.get("norm"):
@@ -14,7 +14,7 @@ def flags_of_weights(states: dict[str, dict]) -> dict:
 
 
 def describe(name: str, state: dict) -> str:
-    """What a state dict says of the flags that network `name` was made with; '' where it says nothing."""
+    """A message with the flags of the network `name` that a state dict belongs to; '' if it does not tell any."""
     found = flags_of_weights({name: state})
     words = [f"--{flag}" if value is True else f"--{flag} {value}" for flag, value in found.items() if value is not False]
     if name == "G" and words:

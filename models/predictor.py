@@ -1,4 +1,4 @@
-"""Drawing from Python, with the object that test.py draws with.
+"""Inference from Python, by the class that test.py uses.
 
     from models.predictor import Predictor
     predictor = Predictor.load("checkpoints/faceIm")
@@ -29,7 +29,7 @@ _NOT_FLAGS = {"name", "checkpoints_dir"}
 
 
 class Predictor:
-    """A model ready to draw. Safe to use from several threads at once; on the device that gpu_ids named."""
+    """A model for inference, on the device of --gpu_ids. Thread-safe."""
 
     def __init__(self, opt):
         """opt: the parsed options of test.py. Raises UserError for weights that are missing or do not fit."""
@@ -39,9 +39,9 @@ class Predictor:
     def load(cls, folder, **flags) -> Predictor:
         """The experiment in `folder`, such as checkpoints/faceIm.
 
-        flags: those of test.py, by name, where the experiment's opt.json does not know better: gpu_ids="-1",
-        which_epoch=20, label_nc=19 (for a folder of copied weights). Raises UserError as test.py would. Warns of styles
-        that are of another encoder.
+        flags: of test.py, by name, in addition to those in the experiment's opt.json: gpu_ids="-1", which_epoch=20,
+        label_nc=19 (for a folder of copied weights). Raises UserError as test.py does. Warns of styles that were made with
+        another encoder.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -51,23 +51,23 @@ class Predictor:
             raise UserError(f"{first_few(wrong)}: the folder says that already; leave it out")
         encoder = folder / f"{flags.get('which_epoch', 'latest')}_net_E.pth"
         argv = ["--name", folder.resolve().name, "--checkpoints_dir", str(folder.resolve().parent)]
-        if is_saved(encoder):  # then photos can be encoded; whether one is, each call says
+        if is_saved(encoder):  # then photos can be encoded, if a call is given one
             flags = {"use_encoded_image": True, **flags}
         for name, value in flags.items():
             argv += [f"--{'no-' * (value is False)}{name}"] + [str(value)] * (not isinstance(value, bool))
-        with contextlib.redirect_stdout(io.StringIO()):  # the options' table is for people at a console
+        with contextlib.redirect_stdout(io.StringIO()):  # the table of options is for scripts
             predictor = cls(TestOptions().parse(argv))
         if predictor._takes_styles() and (line := predictor.model.drawing.outdated_styles()):
             warnings.warn(line, stacklevel=2)
         return predictor
 
     def draw(self, batch) -> dict[str, torch.Tensor]:
-        """Draw a loader's batch as the flags say: see the model's `inference`."""
+        """Draw a batch of a loader, see the model's `inference`."""
         return self.model.inference(batch)
 
     @property
     def classes(self) -> list[str]:
-        """The names of the classes, by id; a class without a name is called by its number. [] without label maps."""
+        """The names of the classes by id, or their numbers if they have none; [] without label maps."""
         return [self.opt.spec.name_of(i) for i in range(self.opt.label_channels)]
 
     def __repr__(self) -> str:
@@ -75,24 +75,24 @@ class Predictor:
         return f"Predictor({self.opt.name}: {self.opt.model}, {self.opt.which_epoch}{classes}, on {self.model.device})"
 
     def __call__(self, label=None, image=None, style=None, seed: int | None = None, inst=None, **inputs):
-        """Draw one picture (PIL), of the size of what it is drawn from; of lists, a list of pictures, drawn together.
+        """Draw a picture (PIL) of the size of its input; for lists, a list of pictures, in one batch.
 
         Args:
             label: the class ids, as a path, a PIL picture or an integer array (H, W). With label_nc 0 a picture like `image`.
-            image: the photo of that map, as a path, a PIL picture or uint8 (H, W, 3): regions take its features. Without one
-                they are drawn, as test.py draws them. All are read as test.py reads files: the right way up and so on. For a
-                model that draws from photos alone, the photo.
+            image: the photo of that map, as a path, a PIL picture or uint8 (H, W, 3), whose features are used; without it they
+                are sampled, as by test.py. Files are read as by test.py, with EXIF orientation and so on. For a model whose
+                input is a photo, that photo.
             style: {class name or id: style}, where a style is a number from the style sheet, "random", or a vector of
-                feat_num numbers; so what `encode` gives is a style, and {**encode(a), "hair": encode(b)["hair"]} mixes two.
-            seed: what is drawn follows from it; None is --seed.
-            inst: instance ids, given like the label map; without them it serves, as for faces.
-            inputs: what else the experiment's data set takes.
+                feat_num numbers, such as the values of `encode`: {**encode(a), "hair": encode(b)["hair"]} mixes two photos.
+            seed: of the sampling; default: --seed.
+            inst: instance ids, like the label map, which is the default, as for faces.
+            inputs: other inputs of the experiment's data set.
 
-        label, image and inst may be lists of one length, or one of them that all pictures share.
+        label, image and inst may be lists of one length, or single values that all pictures share.
 
         Raises:
-            UserError: ids outside the classes, files that cannot be read, shapes that do not fit, styles or features that
-                there are not.
+            UserError: ids outside the classes, files that cannot be read, shapes that do not fit, styles or features that do
+                not exist.
         """
         given = {"label": label, "image": image, "inst": inst, **inputs}
         given = {key: value for key, value in given.items() if value is not None}
@@ -105,9 +105,9 @@ class Predictor:
         return drawn if any(isinstance(value, list) for value in given.values()) else drawn[0]
 
     def encode(self, image, label) -> dict[str, np.ndarray]:
-        """A photo's features by class name, pooled under its own label map: {'hair': (feat_num,) float64, ...}.
+        """A photo's features by class name, pooled over the regions of its label map: {'hair': (feat_num,) float64, ...}.
 
-        Raises UserError where the experiment has no encoder.
+        Raises UserError if the experiment has no encoder.
         """
         if "E" not in self.model.nets:
             raise UserError(f"{self.opt.name}: has no encoder beside its generator, so photos cannot be encoded; it needs "
@@ -117,7 +117,7 @@ class Predictor:
         return {self.opt.spec.name_of(c): vector for c, vector in zip(classes, encoded.mu)}
 
     def _item(self, **given) -> dict:
-        """What the data set makes of Python's objects."""
+        """The data set's item of the inputs."""
         item = dataset_class(self.opt.dataset_mode).example(self.opt, **given)
         return {**item, "index": 0, "name": "", "path": ""}
 

@@ -38,7 +38,7 @@ def flags_of(name, root, checkpoints, *more, role="train"):
 
 def first_gradients(model, batch):
     """The gradients of a step, {parameter: gradient}: without the step's own way of letting go of them."""
-    model._gradients_are_needed_whole = lambda: True
+    model._stores_all_gradients = lambda: True
     terms = model.train_step(batch)
     return terms, {k: p.grad for k, p in model.nets.named_parameters()}
 

@@ -146,7 +146,7 @@ def test_checkpointed_layers_hold_less_and_have_the_same_gradients(layers, autoc
 def test_steps_on_the_way_back_are_those_of_whole_gradients(name, root, tmp_path):
     model, loader = training(name, root, tmp_path)
     twin = copy.deepcopy(model)
-    twin._gradients_are_needed_whole = lambda: True
+    twin._stores_all_gradients = lambda: True
     trained_steps(model, twin, loader)
     assert any(p.grad is not None for p in twin.nets.parameters())
     first = next(iter(model.optimizers.values()))
@@ -194,9 +194,9 @@ def test_layers_that_count_batches_are_not_checkpointed(name, flags, root, tmp_p
 
 def test_single_parameters_are_stepped_on_the_way_back_on_a_cpu_only(root, tmp_path):
     model, _ = training("pix2pixHD", root, tmp_path)
-    assert not model._gradients_are_needed_whole()
+    assert not model._stores_all_gradients()
     model.device = torch.device("cuda")  # where each small step costs a kernel's start
-    assert model._gradients_are_needed_whole()
+    assert model._stores_all_gradients()
 
 
 @pytest.mark.parametrize("kind, mode, wanted", [

@@ -29,7 +29,7 @@ def gradients(file, argv) -> None:
     opt = TrainOptions().parse(argv)
     distributed.start(device_of(opt.gpu_ids))
     loader, model = CreateDataLoader(opt), create_model(opt)
-    model._gradients_are_needed_whole = lambda: True  # else one process lets go of them as it goes
+    model._stores_all_gradients = lambda: True  # else one process lets go of them as it goes
     terms = model.train_step(next(loader.epoch(1)))
     found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     if distributed.is_main():
