@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import warnings
 from pathlib import Path
@@ -68,10 +69,11 @@ class Predictor:
     @property
     def classes(self) -> list[str]:
         """The names of the classes by id, or their numbers if they have none; [] without label maps."""
-        return [self.opt.spec.name_of(i) for i in range(self.opt.label_channels)]
+        count = self.opt.label_channels if "label" in dataset_class(self.opt.dataset_mode).batch_keys else 0
+        return [self.opt.spec.name_of(i) for i in range(count)]
 
     def __repr__(self) -> str:
-        classes = f", {len(self.classes)} classes" if self.opt.label_nc else ""
+        classes = f", {len(self.classes)} classes" if self.classes else ""
         return f"Predictor({self.opt.name}: {self.opt.model}, {self.opt.which_epoch}{classes}, on {self.model.device})"
 
     def __call__(self, label=None, image=None, style=None, seed: int | None = None, inst=None, **inputs):
@@ -118,7 +120,13 @@ class Predictor:
 
     def _item(self, **given) -> dict:
         """The data set's item of the inputs."""
-        item = dataset_class(self.opt.dataset_mode).example(self.opt, **given)
+        kind = dataset_class(self.opt.dataset_mode)
+        try:
+            inspect.signature(kind.example).bind(self.opt, **given)
+        except TypeError as error:
+            takes = [name for name in inspect.signature(kind.example).parameters if name != "opt"]
+            raise UserError(f"--dataset_mode {self.opt.dataset_mode}: {error}; it takes {first_few(takes)}") from None
+        item = kind.example(self.opt, **given)
         return {**item, "index": 0, "name": "", "path": ""}
 
     def _refuse_features(self, style, image):

@@ -14,6 +14,7 @@ from models import models as registry
 from models.predictor import Predictor
 from tests.conftest import ROOT, call, same, succeed
 from util.checkpoint import read_tensors
+from util.errors import UserError
 
 TEXT = (ROOT / "docs" / "extending.md").read_text()
 BLOCKS = {re.match(r'"""(\S+\.py):', block)[1]: block for block in re.findall(r"```python\n(.*?)```", TEXT, re.S)}
@@ -67,6 +68,12 @@ def test_they_train_resume_draw_and_serve(extended, root):
     assert drawn.size == shown.size and np.abs(np.asarray(drawn, int) - np.asarray(shown, int)).mean() < 3
 
     assert check.main([str(root), "--dataset_mode", "photos"]) == 0
+
+    predictor = Predictor.load(extended / "ae", gpu_ids="-1")
+    assert predictor.classes == [] and "classes" not in repr(predictor)
+    for wrong in ({"label": photo}, {}):
+        with pytest.raises(UserError, match="--dataset_mode photos: .*; it takes image"):
+            predictor(**wrong)
 
     refused = call("test", *where, "--results_dir", extended, "--code_nc", "4")
     assert refused.status == 2 and "--code_nc 4: the experiment was trained with --code_nc 3" in refused.err
