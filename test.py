@@ -58,7 +58,8 @@ def draw(opt, loader, predictor, page):
         for i, name in enumerate(batch["name"]):
             print(f"process image... {batch['path'][i]}")
             visuals = model.result_visuals(batch, outputs, i)
-            figures = {} if metrics is None else model.score(metrics, name, batch, outputs, visuals, i)
+            pair = model.compared(batch, outputs, i, visuals)
+            figures = metrics.add(name, **pair) if metrics is not None and "true" in pair else {}
             visualizer.save_images(page, visuals, name, figures=figures)
             classes.update(loader.dataset.legend(batch, i), model.shown_classes(outputs, i))
     return page.finished_rows(), metrics, classes, model.notes

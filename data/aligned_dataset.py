@@ -155,6 +155,14 @@ class AlignedDataset(BaseDataset):
             self.label_is_instance = True
             print(f"{self.opt.dataroot} has no {self.folder('inst').name}: the label maps serve as instance maps")
 
+    def has(self, key):
+        """Whether any label map (or photo, where they are listed) has such a file."""
+        return any(name in self.files.get(key, {}) for name in self.names[:self.limit])
+
+    def item_files(self):
+        """The files of all roles."""
+        return [files[name] for name in self.names[:self.limit] for files in self.files.values() if name in files]
+
     # checks before the start
 
     def check(self):

@@ -89,6 +89,16 @@ class BaseDataset(ABC):
         """The classes that item i of a batch shows, for the legend of a page."""
         return []
 
+    # what an evaluation asks
+
+    def has(self, key: str) -> bool:
+        """Whether any item holds `key`, one of those that `batch_keys` names."""
+        return key in self.batch_keys
+
+    def item_files(self) -> Iterable[Path]:
+        """The files of the items that the flags allow."""
+        return self.paths[:self.limit]
+
     # what a loader asks
 
     @property

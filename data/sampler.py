@@ -54,21 +54,27 @@ class RunSampler(EpochSampler):
     """Gives each process a contiguous block of whole batches, for drawing and encoding, which reduce nothing over a batch.
 
     The results of the processes, concatenated by rank, are in the order of a single process. A block may be empty.
+    `done` counts pictures of this process's block, in whole batches.
     """
 
     def _block(self, batches: list) -> tuple[int, int]:
         """Where this process's batches begin and end."""
         return len(batches) * self.rank // self.world, len(batches) * (self.rank + 1) // self.world
 
+    def _all(self) -> list[list[int]]:
+        """The batches of all processes."""
+        order = self.order(self.epoch)
+        return [order[i:i + self.batch_size] for i in range(0, self.length, self.batch_size)]
+
     def batches(self) -> list[list[int]]:
-        """This process's batches."""
-        batches = super().batches()
+        """The remaining batches of this process."""
+        batches = self._all()
         first, last = self._block(batches)
-        return batches[first:last]
+        return batches[first:last][-(-self.done // self.batch_size):]
 
     def before(self) -> list[int]:
         """The pictures of the processes of lower rank."""
-        batches = super().batches()
+        batches = self._all()
         return [i for batch in batches[:self._block(batches)[0]] for i in batch]
 
     def share(self, batch: list[int]) -> list[int]:

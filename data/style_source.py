@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +40,10 @@ class StyleSource:
         if self.pairs:
             return self.pairs[composed(name)]
         return self.names.find(name) or self.dataset.names[index % len(self.dataset.names)]
+
+    def files(self) -> Iterable[Path]:
+        """All files that may be read."""
+        return self.dataset.item_files() if self.dataset else (Path(self.opt.style_image), Path(self.opt.style_label))
 
     def load(self, name: str) -> dict:
         """Read a style photo and its label map."""

@@ -175,13 +175,39 @@ class BaseModel(nn.Module, ABC):
         """How the flags chose what the input leaves open, such as styles, for people; '' where it leaves nothing open."""
         return ""
 
+    @staticmethod
+    def aimed(opt):
+        """The options with which drawing aims at the truth, so that the two can be compared; None where flags rule it out."""
+        return opt
+
+    def sources(self) -> dict[str, str]:
+        """{file: its hash} of all that a drawing follows from, beside the batch and the flags."""
+        return {path.name: weights.digest(self.nets[name].state_dict()) for name, path in self._files.items()}
+
+    def evaluation_metrics(self, text: str, available):
+        """The figures that --metrics asks for of what there is (see util.metrics.registry), a MetricSet."""
+        from util.metrics import registry
+        return registry.create(text, available)
+
+    def sampled_inference(self, batch) -> dict[str, torch.Tensor]:
+        """The looks that --n_samples asks for, none of which takes its photo's features."""
+        return self.inference(batch)
+
+    def looks(self, batch, outputs, i: int) -> np.ndarray:
+        """(n, H, W, 3) uint8: all drawings of picture i."""
+        visuals = self.result_visuals(batch, outputs, i)
+        return np.stack([image for key, image in visuals.items() if key.startswith("synthesized_image")])
+
     def aimed_inference(self, batch) -> dict[str, torch.Tensor]:
         """Inference that aims at the truth, so that the two can be compared: of a photo with that photo's own features."""
         return self.inference(batch)
 
-    def compared(self, batch, outputs, i: int) -> dict:
-        """What figures compare of picture i: 'drawn', and where there are such 'true' and 'label' (see util.metrics)."""
-        visuals = self.result_visuals(batch, outputs, i)
+    def compared(self, batch, outputs, i: int, visuals: dict | None = None) -> dict:
+        """What figures compare of picture i: 'drawn', and where there are such 'true' and 'label' (see util.metrics).
+
+        visuals: what `result_visuals` gave, if it is at hand.
+        """
+        visuals = visuals or self.result_visuals(batch, outputs, i)
         found = {"drawn": visuals["synthesized_image"]}
         if "real_image" in visuals:
             found["true"] = visuals["real_image"]
@@ -215,12 +241,8 @@ class BaseModel(nn.Module, ABC):
                 self.train(training)
 
     def new_metrics(self):
-        """The metrics that compare results with the ground truth, or None."""
+        """What collects the figures of test.py from what `compared` gives, or None."""
         return
-
-    def score(self, metrics, name: str, batch, outputs, visuals, i: int) -> dict:
-        """Add picture i to the metrics; gives its own figures, {} without ground truth."""
-        return {}
 
     def start_epoch(self, epoch: int) -> None:
         """Set learning rates and frozen parts, which depend on the epoch only."""

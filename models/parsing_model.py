@@ -200,7 +200,7 @@ class ParsingModel(BaseModel):
         """The classes of the parsed map."""
         return outputs["label"][i].unique().tolist()
 
-    def compared(self, batch, outputs, i):
+    def compared(self, batch, outputs, i, visuals=None):
         """The parsed and the true map, as ids."""
         found = {"drawn": self.unpadded(outputs["label"][i, 0].cpu().numpy(), batch, i)}
         if torch.is_tensor(batch["label"][i]):
@@ -212,12 +212,14 @@ class ParsingModel(BaseModel):
         from util.metrics.segmentation import SegmentationMetrics
         return SegmentationMetrics(self.opt.label_nc, self.spec.labels or None)
 
+    def evaluation_metrics(self, text, available):
+        """Those; figures of pictures say nothing of label maps."""
+        if text != "all":
+            raise UserError(f"--metrics {text}: a parser's maps are measured by IoU of classes and pixel accuracy alone; leave "
+                            "it out")
+        return self.validation_metrics(None)
+
     def validation_metrics(self, names):
         """Those, whatever is asked for: figures of pictures say nothing of label maps."""
         from util.metrics.collection import MetricSet
         return MetricSet({"segmentation": self.new_metrics()})
-
-    def score(self, metrics, name, batch, outputs, visuals, i):
-        """Compare one parsed map with the truth."""
-        pair = self.compared(batch, outputs, i)
-        return metrics.add(name, pair["drawn"], pair["true"]) if "true" in pair else {}

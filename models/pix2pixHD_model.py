@@ -1,7 +1,7 @@
 """pix2pixHD: photo from label map (and features), Wang et al., CVPR 2018, arXiv:1711.11585."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,12 +18,14 @@ from models.networks import MultiscaleDiscriminator, build, generator
 from models.pix2pixHD_weights import describe
 from models.regions import Regions, edges, one_hot
 from models.styles import flags as style_flags
+from models.styles.book import FILE_NAME
 from models.styles.drawing import StyledDrawing
 from models.styles.styles import Choice
 from util import distributed
 from util.checkpoint import is_saved, read_consistently
 from util.errors import UserError
 from util.experiment import experiment_folder
+from util.files import file_hash, fingerprint
 from util.image_pool import ImagePool
 from util.util import tensor2im, tensor2label
 
@@ -196,6 +198,28 @@ class Pix2PixHDModel(BaseModel):
     def _takes_styles(self) -> bool:
         return self.use_features and not self.opt.load_features
 
+    @staticmethod
+    def aimed(opt):
+        """With each photo's own features, unless the flags choose other styles."""
+        if not (opt.label_feat or opt.instance_feat) or opt.load_features:
+            return opt
+        if opt.sample or opt.style or style_flags.swaps(opt):
+            return None
+        opt = opt.replace(use_encoded_image=True)
+        return opt.replace(needs=Pix2PixHDModel.needs(opt))
+
+    def sources(self):
+        """As every model; with the files of the styles that regions may get, and of another form of the generator."""
+        opt, choice = self.opt, self.drawing.choice
+        styles = (opt.cluster_path, FILE_NAME) if choice and (choice.takes_styles or choice.looks > 1) else ()
+        files = [experiment_folder(opt) / name for name in styles] + [Path(opt.onnx or opt.engine or "")]
+        photos = {"the style photos": fingerprint(self.drawing.source.files())} if self.drawing.source else {}
+        return {**super().sources(), **{path.name: file_hash(path) for path in files if path.is_file()}, **photos}
+
+    def sampled_inference(self, batch):
+        """With styles that are drawn for all regions."""
+        return self.drawing.inference(batch, replace(self.drawing.choice, own=False))
+
     def aimed_inference(self, batch):
         """With the features of each item's own photo; all looks are one."""
         return self.drawing.inference(batch, Choice(own=True))
@@ -363,10 +387,3 @@ class Pix2PixHDModel(BaseModel):
         """Colour error of regions, SSIM and PSNR against the real pictures."""
         from util.metrics.pictures import PictureMetrics
         return PictureMetrics(self.opt.spec.class_names or None)
-
-    def score(self, metrics, name, batch, outputs, visuals, i):
-        """Compare one drawn picture with the truth."""
-        if "real_image" not in visuals:
-            return {}
-        label = self.unpadded(batch["label"][i][0].numpy(), batch, i) if self.opt.label_nc else None
-        return metrics.add(name, visuals["synthesized_image"], visuals["real_image"], label)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from data.data_loader import CreateDataLoader
 from data.transforms import without_crop
-from util import distributed
 from util.errors import UserError
+from util.evaluation import joined
 from util.lazy import LazyModule
 
 registry = LazyModule("util.metrics.registry")  # imports torch, and --help need not wait for it
@@ -85,13 +85,10 @@ class Validation:
             for batch in self.loader.load_data():
                 outputs = self.model.aimed_inference(batch)
                 rows = [self.model.compared(batch, outputs, i) for i in range(len(batch["name"]))]
-                keys = {key for row in rows for key in row}
-                metrics.add_batch(batch["name"], **{key: [row.get(key) for row in rows] for key in keys})
-        shares = distributed.gather(metrics.state())
-        if shares is None:
+                metrics.add_rows(batch["name"], rows)
+        metrics = joined(metrics)
+        if metrics is None:
             return None
-        for share in shares[1:]:
-            metrics.extend(share)
         values = metrics.values()
         error = None
         if self.figure and values.get(self.figure) is not None:

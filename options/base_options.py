@@ -150,7 +150,7 @@ class BaseOptions:
             (saved.inherited_values(self, parser, record), record.get("path"))
         self._refuse_contradictions(parser, explicit, known, where, start)
         dataroot, source = self._dataroot(explicit, known, values["dataroot"])
-        spec = DatasetSpec.read(dataroot)
+        spec = DatasetSpec.read(dataroot) if dataroot else DatasetSpec()
         said = flag_values(parser, spec, str(Path(dataroot) / "dataset.json"), training=self.role == "train")
         if start:
             known = pretrained.without_data_facts(known, said)

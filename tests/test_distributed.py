@@ -25,6 +25,7 @@ from util.errors import UserError
 
 LOOP = ["--batchSize", "5", "--niter", "2", "--niter_decay", "0", "--print_freq", "1", "--no_html"]
 BITS = ["--precision", "bf16", "--ema", "0.9", "--val_freq", "1", "--val_metrics", "ssim,colour", "--val_best", "ssim"]
+FIGURES = ["--metrics", "ssim,psnr,colour,swd", "--label_nc", "6", "--batchSize", "2"]
 LAUNCHING = [sys.executable, "-c", "import sys, startup; from util import distributed, errors; sys.argv[0] = 'train.py'; "
              "errors.command_line(lambda: distributed.launch(2))()"]
 NOISY = ["--use_vae", "--no_instance", "--use_dropout"]
@@ -40,6 +41,11 @@ def where(folder, name, data, *more):
     """The flags of encoding and drawing."""
     return list(map(str, ["--name", name, "--checkpoints_dir", folder, "--dataroot", data, "--gpu_ids", "-1", "--nThreads", "0",
                           *more]))
+
+
+def fakes(data):
+    """The flags of measuring a folder."""
+    return ["--fake", str(data / "train_img"), "--dataroot", str(data), "--phase", "train", "--gpu_ids", "-1", *FIGURES]
 
 
 def losses(folder):
@@ -85,7 +91,8 @@ def runs(tmp_path_factory, data):
     assert call("train", *flags(one, "half", bad)).status == 2  # saved after five pictures
     shutil.copytree(one / "half", two / "half")
     shutil.copytree(one / "whole", one / "drawn")
-    shutil.copytree(one / "whole", two / "drawn")
+    for name in ("drawn", "measured"):
+        shutil.copytree(one / "whole", two / name)
     results = ["--results_dir", str(folder / "results"), "--which_epoch", "latest"]
     commands = [["gradients", str(two / "gradients.pth"), *flags(two, "gradients", good)],
                 ["train", *flags(two, "whole", good)],
@@ -102,7 +109,9 @@ def runs(tmp_path_factory, data):
                 ["alike", str(folder / "alike.pth"), *(word for word in flags(two, "alike", good) if word != "--no_vgg_loss")],
                 ["apart", *flags(two, "apart", good, "--save_latest_freq", "10")],
                 ["precompute_feature_maps", *where(two, "drawn", shutil.copytree(good, folder / "maps"))],
-                ["train", *flags(two, "bits", good, *BITS)]]
+                ["train", *flags(two, "bits", good, *BITS)],
+                ["evaluate", *where(two, "measured", good), *results, *FIGURES],
+                ["evaluate", *fakes(good), "--out", str(folder / "fakes")]]
     (folder / "commands.json").write_text(json.dumps(commands))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "tests.together"]
     done = subprocess.run([*launcher, folder / "commands.json"], cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -177,6 +186,18 @@ def test_processes_whose_weights_differ_end_before_they_save(runs):
     assert re.match("process 1 differs from process 0 in the weights of D; nothing was saved; .*--continue_train$", said)
     assert other == "told by the first process"
     assert (runs.two / "apart" / "iter.txt").read_text() == "1\n10\n"
+
+
+def test_two_processes_measure_what_one_does_to_the_bit(runs, data):
+    results = ["--results_dir", runs.folder / "by one", "--which_epoch", "latest"]
+    succeed(call("evaluate", *where(runs.one, "whole", data[0]), *results, *FIGURES))
+    succeed(call("evaluate", *fakes(data[0]), "--out", runs.folder / "fakes by one"))
+    for mine, theirs in (("by one/whole/test_latest", "results/measured/test_latest"), ("fakes by one", "fakes")):
+        one, two = (json.loads((runs.folder / place / "evaluation.json").read_text()) for place in (mine, theirs))
+        assert one["pictures"] == len(one["each"]) and one["values"]["ssim"] is not None
+        assert {key: one[key] for key in ("values", "metrics", "each", "shown")} == \
+            {key: two[key] for key in ("values", "metrics", "each", "shown")}
+    assert not list(runs.folder.rglob(".measured*"))
 
 
 def test_processes_that_go_on_from_different_files_are_told_so(group, monkeypatch):

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from options.evaluate_options import EvaluateOptions
 from options.test_options import TestOptions
 from options.train_options import TrainOptions
 from tests.conftest import ROOT
@@ -17,7 +18,8 @@ SOURCES = sorted(
     for p in (ROOT / folder).rglob("*.*")
     if p.suffix in (".py", ".sh") and p.name != "__init__.py"
 )
-OPTIONS = {"train.py": TrainOptions(), "encode_features.py": TrainOptions("encode"), "test.py": TestOptions()}
+OPTIONS = {"train.py": TrainOptions(), "encode_features.py": TrainOptions("encode"), "test.py": TestOptions(),
+           "evaluate.py": EvaluateOptions()}
 
 
 @pytest.mark.parametrize("path", [*SOURCES, *(p.name for p in ROOT.glob("*.py"))])
@@ -32,7 +34,8 @@ def test_overview_tells_of_no_file_that_is_gone():
 
 
 @pytest.mark.parametrize(
-    "line", re.findall(r"^    (?:CUDA_VISIBLE_DEVICES=0 )?python ((?:train|encode_features|test)\.py .*)$", README, re.M)
+    "line",
+    re.findall(r"^    (?:CUDA_VISIBLE_DEVICES=0 )?python ((?:train|encode_features|test|evaluate)\.py .*)$", README, re.M),
 )
 def test_readme_commands_name_real_flags(line):
     script, *argv = shlex.split(line)

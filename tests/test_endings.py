@@ -19,7 +19,8 @@ DEFAULT = [word for word in SIZES if word not in ("--nThreads", "0")]
 ENDS = {"a broken photo": 2, "a bug": 1, "Ctrl-C": 130}
 ALONE = {"train": {"": 0, **ENDS, "a NaN": 2, "KeyError in the data set": 1, "a loader process dies": 2, "SIGTERM twice": 143,
                    "SIGKILL": -9},
-         "test": {"": 0, **ENDS, "SIGTERM": -15}, "encode_features": ENDS, "precompute_feature_maps": ENDS}
+         "test": {"": 0, **ENDS, "SIGTERM": -15}, "encode_features": ENDS, "precompute_feature_maps": ENDS,
+         "evaluate": {**ENDS, "SIGTERM": 143}}
 TOGETHER = {"a broken photo": [2, 0], "a bug in one": [2, 1], "SIGTERM twice": [143, 143], "SIGTERM to one": [143, 143],
             "SIGTERM at the end": [0, 0]}
 
@@ -47,9 +48,9 @@ def runs(tmp_path_factory, trained):
             commands[script, end, 1] = training(folder, name, data, *more)
         else:
             shutil.copytree(trained / "faces", folder / name)
-            more = ["--results_dir", folder / "results"] if script == "test" else []
+            more = {"test": ["--results_dir", folder / "results"], "evaluate": ["--out", folder / name, "--metrics", "ssim"]}
             commands[script, end, 1] = ["--name", name, "--checkpoints_dir", folder, "--dataroot", data, "--gpu_ids", "-1",
-                                        *more]
+                                        *more.get(script, [])]
     for end in TOGETHER:
         commands["train", end, 2] = training(folder, f"two, {end}", bad if end == "a broken photo" else good, "--batchSize", 2)
     orders = [{"script": script, "end": end, "world": world, "argv": list(map(str, argv))}

@@ -501,13 +501,15 @@ def test_help_and_faults_of_flags_do_not_wait_for_torch(spot):
     wrong = [["--ngf", "x"], ["--nname"], ["--label_feat", "--instance_feat"], ["--model", "parsing", "--label_nc", "1"],
              ["--model", "none"], ["--dataset_mode", "none"], ["--gpu_ids", "x"]]
     commands = [[f"{name}.py", "--name", "x", *words] for words in wrong for name in ("train", "test")]
-    commands += [[f"{name}.py", "--help"] for name in ("train", "encode_features", "precompute_feature_maps", "test")]
+    scripts = ("train", "encode_features", "precompute_feature_maps", "test", "evaluate")
+    commands += [[f"{name}.py", "--help"] for name in scripts]
     commands += [["test.py", "--name", "faces", "--ngf", "3"], ["test.py", "--name", "faces", "--style", "hat"]]
+    commands += [["evaluate.py", "--real", "x"]]
     commands = json.dumps([[str(ROOT / script), *words] for script, *words in commands])
     done = subprocess.run([sys.executable, "-c", code, commands], cwd=spot, capture_output=True, text=True, check=False,
                           env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("error: ") == 2 * len(wrong) + 2
+    assert done.stderr.count("error: ") == 2 * len(wrong) + 3
 
 
 def test_every_model_reads_its_flags_where_its_class_does(spot):

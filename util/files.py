@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -97,3 +98,20 @@ def read_json(path, limit: int = 64 << 20):
         raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not valid JSON ({error}); restore the file, or delete it") from error
+
+
+def fingerprint(paths: Iterable) -> str:
+    """A hash of files' paths, sizes and times of change: it tells files that have changed since. Raises UserError."""
+    found = hashlib.sha256()
+    for path in paths:
+        try:
+            state = os.stat(path)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); restore it") from error
+        found.update(f"{path}\0{state.st_size} {state.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
+    return found.hexdigest()
+
+
+def file_hash(path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

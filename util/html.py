@@ -1,8 +1,10 @@
 """Pages of pictures: headings, rows, legends, tables. Without scripts, with relative paths; all text is escaped."""
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import re
 from urllib.parse import quote
 
 import dominate
@@ -49,7 +51,10 @@ border-radius:10px}
 table{border-collapse:collapse;margin:.75rem 0;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:.3rem 1.5rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}
 th{font-weight:600;color:var(--soft)}
+th,.number{overflow-wrap:normal}
+td:first-child{min-width:4.5rem}
 .number{text-align:right}
+.scroll{overflow-x:auto}
 details{margin:.75rem 0}
 summary{cursor:pointer;color:var(--link)}
 .facts{font-size:.85rem}
@@ -62,6 +67,9 @@ dd{margin:0;min-width:0}
 .figures div{padding:.8rem 1rem;background:var(--card);border:1px solid var(--line);border-radius:10px}
 .figures b{display:block;font-size:1.5rem;line-height:1.2;font-weight:650;font-variant-numeric:tabular-nums}
 .figures span{font-size:.85rem;color:var(--soft)}
+.gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(17rem,1fr));gap:1.25rem 1.5rem;margin:.75rem 0 1.5rem}
+.gallery .pics{display:flex;gap:.4rem}
+.gallery .head{margin-bottom:.35rem}
 .many .row{content-visibility:auto;contain-intrinsic-size:auto 26rem}
 @media (max-width:600px){main{padding:1.25rem 1rem 3rem}h1{font-size:1.25rem}.plot{padding:.4rem}
 .pics{display:grid;grid-template-columns:repeat(auto-fit,minmax(6.5rem,1fr));gap:.6rem .5rem}
@@ -70,6 +78,7 @@ dd{margin:0;min-width:0}
 """
 _IN_SHORT = ("weights", "trained", "drawn with", "date")  # facts that are shown while the others are folded
 _MANY_ROWS = 200  # rows from which on the browser lays out only those in view
+_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?( to [-+]?[0-9]+(\.[0-9]+)?)?")  # or an interval
 
 
 class HTML:
@@ -134,14 +143,34 @@ class HTML:
                 head.add(tags.p(str(remark)))
         pictures = row.add(tags.div(cls="pics"))
         for i, (im, txt, link) in enumerate(zip(ims, txts, links)):
-            size = sizes[i] if sizes else picture_size(os.path.join(self.img_dir, im))
-            alt = f"{txt}: {heading}" if heading else str(txt)
-            image = tags.img(src=f"images/{quote(im)}", alt=alt, loading="lazy", decoding="async", **_size(size))
-            figure = tags.figure(tags.a(image, href=f"images/{quote(link)}"), tags.figcaption(str(txt)),
-                                 style=f"max-width:{int(width)}px")
-            pictures.add(figure)
+            linked = self._linked(im, f"{txt}: {heading}" if heading else str(txt), sizes[i] if sizes else None, link)
+            pictures.add(tags.figure(linked, tags.figcaption(str(txt)), style=f"max-width:{int(width)}px"))
         self._rows += 1
         self._add(row)
+
+    def add_gallery(self, entries):
+        """Small rows of pictures, several abreast: [(heading, remark, [(file name in `images/`, text), ...]), ...]."""
+        gallery = tags.div(cls="gallery")
+        for heading, remark, pictures in entries:
+            card = gallery.add(tags.section(tags.div(tags.h3(str(heading)), tags.p(str(remark)), cls="head")))
+            row = card.add(tags.div(cls="pics"))
+            for file, text in pictures:
+                row.add(tags.figure(self._linked(file, f"{text}: {heading}"), tags.figcaption(str(text))))
+            self._rows += 1
+        self._add(gallery)
+
+    def _linked(self, file, alt, size=None, link=None):
+        """A picture in `images/`, linked to itself or another; its size is read from the file, where it is not given."""
+        size = size or picture_size(os.path.join(self.img_dir, file))
+        image = tags.img(src=f"images/{quote(file)}", alt=alt, loading="lazy", decoding="async", **_size(size))
+        return tags.a(image, href=f"images/{quote(link or file)}")
+
+    @contextlib.contextmanager
+    def folded(self, summary, is_open=False):
+        """What is added within is folded away under that text, or can be."""
+        self._parts.append(f"<details{' open' * is_open}>{tags.summary(str(summary)).render(pretty=False)}")
+        yield
+        self._parts.append("</details>")
 
     def add_legend(self, entries):
         """Add a legend: [(name, (r, g, b)), ...] with 0..255."""
@@ -152,13 +181,17 @@ class HTML:
         self._add(legend)
 
     def add_table(self, headers, rows, summary=None):
-        """Add a table; numbers are right-aligned and shown with three digits. With `summary`, it is folded under that text."""
+        """Add a table; numbers are right-aligned and shown with three digits, or as they are where they are text already.
+
+        With `summary`, it is folded under that text.
+        """
         rows = [list(row) for row in rows]
-        kinds = ["number" if any(isinstance(row[i], (int, float)) for row in rows) else "" for i in range(len(headers))]
+        kinds = ["number" if any(map(_is_number, column)) else "" for column in zip(*rows)] or [""] * len(headers)
         table = tags.table(tags.thead(tags.tr([tags.th(str(h), cls=k) for h, k in zip(headers, kinds)])))
         body = table.add(tags.tbody())
         for row in rows:
             body.add(tags.tr([tags.td(readable(value), cls=kind) for value, kind in zip(row, kinds)]))
+        table = tags.div(table, cls="scroll")
         self._add(tags.details(tags.summary(str(summary)), table) if summary else table)
 
     def add_figures(self, entries):
@@ -218,6 +251,10 @@ def picture_size(path):
             return image.size
     except (OSError, ValueError):
         return None
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) or isinstance(value, str) and bool(_NUMBER.fullmatch(value))
 
 
 def readable(value) -> str:

@@ -116,6 +116,10 @@ class Metric:
         summary = summary or self.summary()
         return {key: summary[key] for key in self.figures}
 
+    def of_truth(self, summary: dict) -> dict[str, float | None]:
+        """What the true pictures would get in the drawn ones' place, as far as that is known: {key: value or None}."""
+        return {key: figure.best if math.isfinite(figure.best) else None for key, figure in self.figures.items()}
+
     def write(self, path) -> None:
         """Write the summary, and the figures of each picture under 'each', as JSON. Raises UserError."""
         content = {**self.summary(), "each": self.each}

@@ -42,6 +42,11 @@ class MetricSet:
         self.names += map(str, names)
         return figures
 
+    def add_rows(self, names, rows: list[dict]) -> list[dict]:
+        """Measure several pictures, each given as the arguments of `add` by name: as `BaseModel.compared` gives them."""
+        keys = dict.fromkeys(key for row in rows for key in ("drawn", *row))
+        return self.add_batch(names, **{key: [row.get(key) for row in rows] for key in keys})
+
     @property
     def each(self) -> list[dict]:
         """[{'name', key: value or None, ...}]: the figures of each picture, in the order in which they came."""

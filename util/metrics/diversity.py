@@ -50,6 +50,10 @@ class Diversity(Metric):
         check_least(name, looks[0])
         return distances(self._network, *map(np.stack, zip(*pairs)), self._device)
 
+    def of_truth(self, summary):
+        """Nothing: of a label map there is one photo."""
+        return dict.fromkeys(self.figures)
+
     def summary(self) -> dict:
         """{'pictures', 'diversity', 'measure': 'LPIPS' or '1 - SSIM', 'weights', 'notes': [why it is not LPIPS]}."""
         return {"pictures": len(self.each), **self._means(), **self.settings, "notes": [self._reason] if self._reason else []}

@@ -73,3 +73,7 @@ class ParsedMetrics(Metric):
         drawn, true = (self._sets[which].summary() for which in ("drawn", "true"))
         of_true = drawn["miou"] / true["miou"] if drawn["miou"] is not None and true["miou"] else None
         return {**drawn, "true": true if true["pictures"] else None, "of_true": of_true}
+
+    def of_truth(self, summary):
+        """Those of the photos."""
+        return {key: summary["true"] and summary["true"][key] for key in self.figures}

@@ -180,6 +180,10 @@ class SlicedWasserstein(Metric):
         means = {key: float(np.mean([one[key] for one in levels.values()])) if levels else None for key in ("swd", "floor")}
         return {"pictures": self._counts["drawn"], "true_pictures": self._counts["true"], **means, "by_level": levels}
 
+    def of_truth(self, summary):
+        """The floor."""
+        return {"swd": summary["floor"]}
+
     def _level(self, level: int) -> dict:
         drawn, true, again = (self._samples[which][level] for which in SETS)
         count = min(len(drawn), len(true))
