@@ -3,29 +3,20 @@
     python train.py --name faceIm --label_feat
     python train.py --name faceIm --continue_train --niter 150
 """
-import shlex
 import sys
-import time
 
 import startup  # noqa: F401 - before torch
 from data.data_loader import CreateDataLoader
 from models import validation
 from models.models import create_model
+from models.training import Training
 from options import saved
-from options.flags import INF
 from options.restarts import begun, resuming
 from options.train_options import TrainOptions
 from util import distributed
 from util.checkpoint import Checkpoint, Position
 from util.device import device_of
-from util.errors import Diverged, UserError, command_line
-from util.interrupt import Interrupts
-from util.progress import Progress
-from util.stopwatch import Stopwatch
-from util.visualizer import Visualizer
-
-SHORTER = ("Shorter: `make demo` (minutes), the small networks of docs/recipes.md, a smaller --loadSize, fewer epochs "
-           "(--niter, --niter_decay)")
+from util.errors import command_line
 
 
 @command_line
@@ -39,7 +30,7 @@ def main():
         model = create_model(opt)
         distributed.barrier()  # before the first process moves or writes files that others read
         position = begin(opt, checkpoint, model, len(loader))
-        return Training(opt, loader, model, checkpoint, position).run()
+        return Training(opt, loader, model, checkpoint, position, resuming(sys.argv)).run()
 
 
 def begin(opt, checkpoint, model, epoch_size) -> Position:
@@ -56,142 +47,6 @@ def begin(opt, checkpoint, model, epoch_size) -> Position:
         saved.write(opt.replace(notes=tuple(model.notes)))
         distributed.remember(begun(checkpoint.folder))
     return position
-
-
-class Training:
-    """The loop over epochs and batches, with what is shown and saved on the way."""
-
-    def __init__(self, opt, loader, model, checkpoint, position):
-        self.opt, self.loader, self.model = opt, loader, model
-        self.checkpoint, self.position = checkpoint, position
-        self.epochs = opt.niter + opt.niter_decay
-        self.visualizer = Visualizer(opt, len(loader)) if distributed.is_main() else distributed.Quiet()
-        self.watch = Stopwatch()
-        self.validation = validation.Validation(opt, model) if opt.val_freq else None
-        self.unshown, self.save_at = False, time.monotonic() + 60 * opt.save_time
-        self.saved = position.total  # pictures, when a save was last tried
-        for note in model.notes:
-            self.visualizer.note(note)
-
-    def run(self) -> int:
-        """Train to the end or to an interruption; gives the exit status."""
-        if self.position.epoch > self.epochs:
-            print(f"Nothing left to do: all {self.epochs} epochs are done. A larger --niter or --niter_decay goes on.")
-            return 0
-        bar = Progress(self.epochs * len(self.loader), self.position.total, SHORTER) if distributed.is_main() else \
-            distributed.Quiet()
-        with Interrupts() as interrupts:  # until all is saved
-            with bar as self.progress:
-                try:
-                    while self.position.epoch <= self.epochs and not interrupts.agreed_on:
-                        self.epoch(interrupts)
-                except UserError as error:
-                    if not isinstance(error, Diverged) and self.position.total > self.saved:
-                        self.checkpoint.save(self.model, self.position)  # what was learnt before a broken picture
-                    raise
-                finally:
-                    self.visualizer.close()
-            return self.finished() if self.position.epoch > self.epochs else self.stopped(interrupts)
-
-    def epoch(self, interrupts):
-        """The rest of one epoch."""
-        opt, position = self.opt, self.position
-        epoch = position.epoch
-        self.model.start_epoch(epoch)
-        for batch in self.watch.waiting(self.loader.epoch(epoch, position.done)):
-            distributed.seed_step(opt.seed, position.total)
-            try:
-                terms = self.model.train_step(batch)
-            except Diverged as error:
-                raise distributed.told_by_main(Diverged(f"epoch {epoch}: {error}")) from error
-            count = batch["count"]
-            position.done, position.total = position.done + count, position.total + count
-            self.watch.pictures += count
-            self.progress.update(count, epoch=(epoch, self.epochs), waiting=self.watch.share)
-            self.show(terms, count)
-            if interrupts.agreed():
-                break
-            if self.due(opt.save_latest_freq, count) or self.overdue():
-                self.save()
-        if position.done >= len(self.loader):
-            position.epoch, position.done = epoch + 1, 0
-            best = self.validate(epoch) if self.validation and self.validation.due(epoch) else None
-            if best or epoch % opt.save_epoch_freq == 0:
-                self.save(epoch if epoch % opt.save_epoch_freq == 0 else None, best)
-                self.checkpoint.forget(opt.keep_checkpoints)
-
-    def validate(self, epoch) -> dict | None:
-        """Measure held-out pictures; in all processes what is known of the checkpoint, if it is the best so far."""
-        found, folder = self.validation.run(epoch, self.position.total), self.checkpoint.folder
-        best = distributed.from_main(lambda: validation.improved(found, self.checkpoint.best))
-        if found:
-            validation.log(folder, found)
-            known = best or self.checkpoint.best
-            self.visualizer.show_validation(found, validation.read_log(folder), known and known["epoch"])
-        return best
-
-    def show(self, terms, count):
-        """Log, page and TensorBoard, as often as asked."""
-        position, opt = self.position, self.opt
-        if self.due(opt.print_freq, count):
-            seconds, waited = self.watch.read()
-            extra = {"data": f"{waited:.0%}", **({"skipped": self.model.skipped} if self.model.skipped else {})}
-            if opt.verbose:
-                extra |= {f"norm_{name}": f"{norm:.3g}" for name, norm in self.model.gradient_norms().items()}
-            self.visualizer.print_current_errors(position.epoch, position.done, terms, seconds, extra)
-            self.visualizer.plot_current_errors(terms, position.total)
-        self.unshown = not self.due(opt.display_freq, count)
-        if not self.unshown:
-            self.display()
-
-    def display(self):
-        """Put the newest pictures on the page."""
-        epoch = self.position.epoch - (self.position.done == 0)
-        self.visualizer.display_current_results(self.model.current_visuals(), epoch, self.position.total)
-        self.unshown = False
-
-    def due(self, frequency, count) -> bool:
-        """Whether the last `count` pictures crossed a multiple of `frequency`."""
-        total = self.position.total
-        return total // frequency > (total - count) // frequency
-
-    def overdue(self) -> bool:
-        """Whether --save_time has passed in any of the processes, so that all save after the same step."""
-        return self.opt.save_time < INF and bool(distributed.any_of(time.monotonic() > self.save_at))
-
-    def save(self, epoch=None, best=None):
-        """Save the latest checkpoint, with `epoch` one that is kept, and with `best` as the best one.
-
-        Of several processes the first one writes; where it cannot, all end, as they would wait for it in the next step. Where
-        their weights are no longer the same, nothing is written.
-        """
-        self.saved, fault = self.position.total, None
-        distributed.require_same(self.model.fingerprint)
-        try:
-            self.checkpoint.save(self.model, self.position, epoch, best)
-        except UserError as error:
-            fault = error
-        if fault := distributed.common_fault(fault):
-            raise distributed.told_by_main(fault)
-        self.save_at = time.monotonic() + 60 * self.opt.save_time
-
-    def stopped(self, interrupts) -> int:
-        """Save after an interruption, and say how to go on."""
-        self.save()
-        again = shlex.join(["python", *resuming(sys.argv)])
-        print(f"Saved after {self.position.done} pictures of epoch {self.position.epoch}. To go on:\n    {again}")
-        return interrupts.exit_status
-
-    def finished(self) -> int:
-        """Save the end of the training and show its last pictures."""
-        if self.unshown:
-            self.display()
-            self.visualizer.close()
-        self.save()
-        print(f"Trained for {self.epochs} epochs: {self.checkpoint.folder}")
-        if not self.opt.no_html:
-            print(f"Page: {self.checkpoint.folder / 'web' / 'index.html'}")
-        return 0
 
 
 if __name__ == "__main__":
