@@ -52,7 +52,7 @@ table{border-collapse:collapse;margin:.75rem 0;font-size:.9rem;font-variant-nume
 th,td{text-align:left;padding:.3rem 1.5rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}
 th{font-weight:600;color:var(--soft)}
 th,.number{overflow-wrap:normal}
-td:first-child{min-width:4.5rem}
+td:first-child{min-width:5.5rem}
 .number{text-align:right}
 .scroll{overflow-x:auto}
 details{margin:.75rem 0}
