@@ -344,6 +344,11 @@ class BaseModel(nn.Module, ABC):
                            f"{first_few(batch['path'])}; the last checkpoint is untouched; go on from it with "
                            "--continue_train and --precision bf16 or a lower --lr")
 
+    def learning_rates(self) -> dict[str, float]:
+        """{'lr': the learning rate of the optimizers' first parameters}, or where they differ 'lr_G' and so on."""
+        rates = {f"lr_{name}": optimizer.param_groups[0]["lr"] for name, optimizer in self.optimizers.items()}
+        return rates if len(set(rates.values())) != 1 else {"lr": min(rates.values())}
+
     def gradient_norms(self) -> dict[str, float]:
         """{update: 2-norm of all of its last gradients}."""
         return {name: float(torch.nn.utils.get_total_norm([p.grad for group in optimizer.param_groups for p in group["params"]

@@ -5,6 +5,7 @@ import shlex
 import time
 
 from models import validation
+from models.preview import PreviewPictures
 from options.flags import INF
 from util import distributed
 from util.errors import Diverged, UserError
@@ -28,10 +29,16 @@ class Training:
         self.visualizer = Visualizer(opt, len(loader)) if distributed.is_main() else distributed.Quiet()
         self.watch = Stopwatch()
         self.validation = validation.Validation(opt, model) if opt.val_freq else None
-        self.unshown, self.save_at = False, time.monotonic() + 60 * opt.save_time
+        shows = distributed.is_main() and not opt.no_html
+        self.preview = PreviewPictures(opt, model) if shows else distributed.Quiet()
+        self.shown = None  # pictures, when the page was last written
+        self.save_at = time.monotonic() + 60 * opt.save_time
         self.saved = position.total  # pictures, when a save was last tried
         for note in model.notes:
             self.visualizer.note(note)
+        if self.validation:
+            best = checkpoint.best and checkpoint.best["epoch"]
+            self.visualizer.know_validations(validation.read_log(checkpoint.folder, position.total), best)
 
     def run(self) -> int:
         """Train to the end or to an interruption; gives the exit status."""
@@ -41,7 +48,7 @@ class Training:
         bar = Progress(self.epochs * len(self.loader), self.position.total, SHORTER) if distributed.is_main() else \
             distributed.Quiet()
         with Interrupts() as interrupts:  # until all is saved
-            with bar as self.progress:
+            with bar as self.progress, self.visualizer:
                 try:
                     while self.position.epoch <= self.epochs and not interrupts.agreed_on:
                         self.epoch(interrupts)
@@ -49,8 +56,6 @@ class Training:
                     if not isinstance(error, Diverged) and self.position.total > self.saved:
                         self.checkpoint.save(self.model, self.position)  # what was learnt before a broken picture
                     raise
-                finally:
-                    self.visualizer.close()
             return self.finished() if self.position.epoch > self.epochs else self.stopped(interrupts)
 
     def epoch(self, interrupts):
@@ -95,20 +100,28 @@ class Training:
         position, opt = self.position, self.opt
         if self.due(opt.print_freq, count):
             seconds, waited = self.watch.read()
-            extra = {"data": f"{waited:.0%}", **({"skipped": self.model.skipped} if self.model.skipped else {})}
+            rates = self.model.learning_rates()
+            extra = {"data": f"{waited:.0%}", **{name: f"{rate:.4g}" for name, rate in rates.items()}}
+            if self.model.skipped:
+                extra["skipped"] = self.model.skipped
             if opt.verbose:
                 extra |= {f"norm_{name}": f"{norm:.3g}" for name, norm in self.model.gradient_norms().items()}
             self.visualizer.print_current_errors(position.epoch, position.done, terms, seconds, extra)
-            self.visualizer.plot_current_errors(terms, position.total)
-        self.unshown = not self.due(opt.display_freq, count)
-        if not self.unshown:
+            self.visualizer.plot_current_errors({**terms, **rates}, position.total)
+        if self.due(opt.display_freq, count) or self.shown is None:  # the page is there from the first step on
             self.display()
 
     def display(self):
         """Put the newest pictures on the page."""
-        epoch = self.position.epoch - (self.position.done == 0)
-        self.visualizer.display_current_results(self.model.current_visuals(), epoch, self.position.total)
-        self.unshown = False
+        epoch, self.shown = self.position.epoch - (self.position.done == 0), self.position.total
+        visuals = self.model.current_visuals()
+        self.visualizer.display_current_results(visuals, epoch, self.position.total, self.preview.draw())
+
+    def last_page(self, ended):
+        """Bring the page up to the last step. ended: what it says of how the training ended."""
+        if self.shown not in (None, self.position.total):
+            self.display()
+        self.visualizer.close(ended)
 
     def due(self, frequency, count) -> bool:
         """Whether the last `count` pictures crossed a multiple of `frequency`."""
@@ -140,14 +153,13 @@ class Training:
         self.save()
         again = shlex.join(["python", *self.again])
         print(f"Saved after {self.position.done} pictures of epoch {self.position.epoch}. To go on:\n    {again}")
+        self.last_page(f"Interrupted. To go on: {again}")
         return interrupts.exit_status
 
     def finished(self) -> int:
         """Save the end of the training and show its last pictures."""
-        if self.unshown:
-            self.display()
-            self.visualizer.close()
         self.save()
+        self.last_page("Training has ended.")
         print(f"Trained for {self.epochs} epochs: {self.checkpoint.folder}")
         if not self.opt.no_html:
             print(f"Page: {self.checkpoint.folder / 'web' / 'index.html'}")

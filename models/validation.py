@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,8 +111,11 @@ def improved(found: Found, best: dict | None) -> dict | None:
             "values": {name: value for name, value in found.values.items() if value is not None}}
 
 
-def read_log(folder) -> list[dict]:
-    """[{'epoch', 'total', 'pictures', 'values'}, ...] of an experiment, each epoch's last validation; [] without any."""
+def read_log(folder, until: float = math.inf) -> list[dict]:
+    """[{'epoch', 'total', 'pictures', 'values'}, ...] of an experiment, each epoch's last validation; [] without any.
+
+    until: pictures trained on; what was found later belongs to a training that was given up.
+    """
     path = Path(folder) / LOG
     if not path.is_file():
         return []
@@ -119,6 +123,8 @@ def read_log(folder) -> list[dict]:
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             entry = json.loads(line)
+            if entry["total"] > until:
+                continue
             found = {epoch: one for epoch, one in found.items() if epoch < entry["epoch"]} | {entry["epoch"]: entry}
         except (ValueError, KeyError, TypeError):
             continue  # cut off by the end of an earlier run

@@ -235,7 +235,7 @@ def test_log_line_is_the_one_programs_read():
     assert line == "(epoch: 1, iters: 4, time: 0.016) G_GAN: 1.497 D_fake: 0.494 "
     line = loss_log.format_line(2, 8, 1.5, {"D_real": -2.0}, {"data": "3%"})
     assert LINE.match(line).groups() == ("2", "8", "D_real: -2.000 ")
-    assert loss_log.parse_line(line) == {"epoch": 2, "iters": 8, "terms": {"D_real": -2.0}}
+    assert loss_log.parse_line(line) == {"epoch": 2, "iters": 8, "terms": {"D_real": -2.0}, "rates": {}}
 
 
 def test_log_survives_notes_and_power_cuts(tmp_path):

@@ -42,6 +42,10 @@ h2+.row{border-top:0;padding-top:0}
 figure{margin:0}
 .pics img,.plot img{display:block;width:100%;height:auto;border-radius:6px;background:var(--line)}
 figcaption{margin-top:.35rem;font-size:.85rem;color:var(--soft)}
+.strip{display:grid;grid-template-columns:repeat(12,1fr);gap:.5rem;margin:0 0 1.5rem}
+.strip img{display:block;width:100%;max-width:8rem;height:auto;border-radius:4px;background:var(--line)}
+.strip figure{min-width:0}
+.strip figcaption{font-size:.75rem;margin-top:.15rem}
 .plot{max-width:760px;margin:1.25rem 0;padding:.75rem;background:var(--card);border:1px solid var(--line);
 border-radius:10px}
 .plot img{background:#fff}
@@ -74,7 +78,7 @@ dd{margin:0;min-width:0}
 @media (max-width:600px){main{padding:1.25rem 1rem 3rem}h1{font-size:1.25rem}.plot{padding:.4rem}
 .pics{display:grid;grid-template-columns:repeat(auto-fit,minmax(6.5rem,1fr));gap:.6rem .5rem}
 .pics figure{max-width:none!important}figcaption{font-size:.78rem;line-height:1.3}
-.figures{grid-template-columns:1fr 1fr}th,td{padding-right:.75rem}}
+.strip{grid-template-columns:repeat(6,1fr);gap:.4rem}.figures{grid-template-columns:1fr 1fr}th,td{padding-right:.75rem}}
 """
 _IN_SHORT = ("weights", "trained", "drawn with", "date")  # facts that are shown while the others are folded
 _MANY_ROWS = 200  # rows from which on the browser lays out only those in view
@@ -172,6 +176,13 @@ class HTML:
         yield
         self._parts.append("</details>")
 
+    def add_strip(self, files, texts, what):
+        """Add a line of thumbnails in `images/`, each linked to itself. texts: a caption for each. what: what they show."""
+        line = tags.div(cls="strip")
+        for file, text in zip(files, texts):
+            line.add(tags.figure(self._linked(file, f"{what}, {text}"), tags.figcaption(str(text))))
+        self._add(line)
+
     def add_legend(self, entries):
         """Add a legend: [(name, (r, g, b)), ...] with 0..255."""
         legend = tags.ul(cls="legend", aria_label="Legend")
@@ -232,8 +243,8 @@ def facts_block(rows) -> tags.details:
     table = tags.dl()
     for name, text in rows:
         table.add(tags.dt(str(name)), tags.dd(str(text)))
-    short = " · ".join(str(text) for name, text in rows if name in _IN_SHORT)
-    return tags.details(tags.summary(short or "About this page"), table, cls="facts")
+    short = [str(text) for name, text in rows if name in _IN_SHORT]
+    return tags.details(tags.summary(" · ".join(short if len(short) > 1 else ["About this page", *short])), table, cls="facts")
 
 
 def links_line(entries, what) -> str:

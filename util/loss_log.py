@@ -7,7 +7,8 @@ import re
 
 from util.errors import UserError
 
-_LINE = re.compile(r"^\(epoch: (\d+), iters: (\d+), time: [\d.]+[^)]*\) (.*)$")
+_LINE = re.compile(r"^\(epoch: (\d+), iters: (\d+), time: [\d.]+([^)]*)\) (.*)$")
+_RATE = re.compile(r", (lr\w*): ([\d.e+-]+)")
 # without the space, a line that was truncated within a number would be parsed as a wrong number
 _TERM = re.compile(r"(\S+): (\S+) ")
 
@@ -29,21 +30,20 @@ def format_line(epoch, iters, time, terms, extra=None) -> str:
 
 
 def parse_line(line: str) -> dict | None:
-    """{'epoch', 'iters', 'terms': {name: float}} of a line, or None if it is not a complete line of losses."""
+    """{'epoch', 'iters', 'terms': {name: float}, 'rates': {'lr': float}} of a complete line of losses, else None."""
     found = _LINE.match(line.rstrip("\r\n"))
     if not found:
         return None
-    terms = {}
-    for name, text in _TERM.findall(found[3]):
-        try:
-            terms[name] = float(text)
-        except ValueError:
-            return None
-    return {"epoch": int(found[1]), "iters": int(found[2]), "terms": terms}
+    try:
+        terms, rates = ({name: float(text) for name, text in pairs}
+                        for pairs in (_TERM.findall(found[4]), _RATE.findall(found[3])))
+    except ValueError:
+        return None
+    return {"epoch": int(found[1]), "iters": int(found[2]), "terms": terms, "rates": rates}
 
 
 def read(path) -> list[dict]:
-    """All lines of losses in the log, in its order: [{'epoch', 'iters', 'terms'}, ...]; [] without a log.
+    """All lines of losses in the log, in its order, as `parse_line` gives them; [] without a log.
 
     Headers, notes and an incomplete last line are skipped.
     """
@@ -72,6 +72,11 @@ def with_entry(course, entry) -> list[dict]:
         course.pop()
     course.append(entry)
     return course
+
+
+def rate_title(name: str) -> str:
+    """What 'lr' and 'lr_G' are called: 'learning rate', 'learning rate of G'."""
+    return "learning rate" + name[2:].replace("_", " of ")
 
 
 def series(entries, name, epoch_size) -> tuple[list[float], list[float]]:

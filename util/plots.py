@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from util.files import atomic_path
-from util.loss_log import series
+from util.loss_log import rate_title, series
 
 _MOST_POINTS = 600  # more than a panel has pixels across
 _COLOURS = ("#2563b0", "#c2562d", "#3f8f5f", "#8a4fa3")
@@ -16,10 +16,11 @@ _INK, _FAINT = "#3c4046", "#d9dce1"
 def plot_losses(history, epoch_size, path, title=None) -> bool:
     """Plot every term of the log over the epochs: a faint line for the values, a strong one for their moving mean.
 
-    Generator terms have a panel each, as their scales differ; the discriminator's share one, to be compared.
+    Generator terms have a panel each, as their scales differ; the discriminator's share one, to be compared. The learning rate
+    comes last.
 
     Args:
-        history: list of {'epoch', 'iters', 'terms'} (see `util.loss_log.read`), in order.
+        history: list of {'epoch', 'iters', 'terms', 'rates'} (see `util.loss_log.read`), in order; 'rates' may be missing.
         epoch_size: pictures in an epoch; None takes the largest `iters` seen.
         path: where to write; the suffix (.png, .svg) says the format.
 
@@ -29,25 +30,12 @@ def plot_losses(history, epoch_size, path, title=None) -> bool:
     Raises:
         UserError: the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and few scripts plot
-    from matplotlib.figure import Figure
-
-    groups = panels(history)
+    groups = [(history, names) for names in panels(history)]
     if not groups:
         return False
-    size = epoch_size or max(entry["iters"] for entry in history) or 1
-    columns = min(2, len(groups))
-    rows = math.ceil(len(groups) / columns)
-    # 5.4 inches wide: letters of 9 points are at least 8 pixels high when the picture is shown 350 pixels wide
-    figure = Figure(figsize=(5.4, 1.75 * rows + (0.3 if title else 0)), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    if title:
-        figure.suptitle(title, fontsize=10, color=_INK, x=0.02, ha="left")
-    for place, names in enumerate(groups):
-        _draw_panel(figure.add_subplot(rows, columns, place + 1), history, names, size,
-                    last=place + columns >= len(groups))
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=240)
+    rates = [{**entry, "terms": {rate_title(name): rate for name, rate in entry.get("rates", {}).items()}} for entry in history]
+    names = list(dict.fromkeys(name for entry in rates for name in entry["terms"]))
+    _draw(groups + [(rates, names)] * bool(names), epoch_size or max(entry["iters"] for entry in history) or 1, path, title)
     return True
 
 
@@ -61,26 +49,12 @@ def plot_validation(entries, best_epoch, path) -> bool:
     Returns:
         Whether there was anything to draw. Raises UserError as `plot_losses` does.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     history = [{"epoch": one["epoch"] + 1, "iters": 0, "terms": {k: v for k, v in one["values"].items() if v is not None}}
                for one in entries]  # after an epoch is where the next one begins
     names = list(dict.fromkeys(name for entry in history for name in entry["terms"]))
-    if not names:
-        return False
-    columns = min(2, len(names))
-    rows = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(5.4, 1.75 * rows), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    for place, name in enumerate(names):
-        axes = figure.add_subplot(rows, columns, place + 1)
-        _draw_panel(axes, history, [name], 1, last=place + columns >= len(names))
-        if best_epoch is not None:
-            axes.axvline(best_epoch, color=_INK, linewidth=0.8, linestyle=":")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=240)
-    return True
+    if names:
+        _draw([(history, [name]) for name in names], 1, path, mark=best_epoch)
+    return bool(names)
 
 
 def panels(history) -> list[list[str]]:
@@ -109,6 +83,27 @@ def thin(positions: np.ndarray, values: np.ndarray, most: int = _MOST_POINTS) ->
     keep = sorted({start + pick for start, end in zip(edges[:-1], edges[1:])
                    for pick in (int(values[start:end].argmin()), int(values[start:end].argmax()))})
     return positions[keep], values[keep]
+
+
+def _draw(groups, epoch_size, path, title=None, mark=None):
+    """Write a figure of two panels a row. groups: [(history, names of the terms in the panel)]. mark: an epoch to mark."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and few scripts plot
+    from matplotlib.figure import Figure
+
+    columns = min(2, len(groups))
+    rows = math.ceil(len(groups) / columns)
+    # 5.4 inches wide: letters of 9 points are at least 8 pixels high when the picture is shown 350 pixels wide
+    figure = Figure(figsize=(5.4, 1.75 * rows + (0.3 if title else 0)), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, fontsize=10, color=_INK, x=0.02, ha="left")
+    for place, (history, names) in enumerate(groups):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        _draw_panel(axes, history, names, epoch_size, last=place + columns >= len(groups))
+        if mark is not None:
+            axes.axvline(mark, color=_INK, linewidth=0.8, linestyle=":")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=240)
 
 
 def _draw_panel(axes, history, names, epoch_size, last):

@@ -29,7 +29,7 @@ def tensor2im(image_tensor, imtype=np.uint8, normalize=True):
 
     Args:
         image_tensor: (C, H, W), any floating type, on any device, or a list of such. Values in [-1, 1], or in
-            [0, 1] with `normalize=False`; others are clipped. If C is not 3, the first channel is shown in grey.
+            [0, 1] with `normalize=False`; others are clipped, NaN is black. If C is not 3, the first channel is shown in grey.
         imtype: dtype of the result. Values are truncated, not rounded.
 
     Returns:
@@ -39,7 +39,7 @@ def tensor2im(image_tensor, imtype=np.uint8, normalize=True):
         return [tensor2im(one, imtype, normalize) for one in image_tensor]
     image = image_tensor.detach().cpu().float().numpy().transpose(1, 2, 0)
     image = (image + 1) / 2.0 * 255.0 if normalize else image * 255.0
-    image = np.clip(image, 0, 255).astype(imtype)
+    image = np.nan_to_num(np.clip(image, 0, 255)).astype(imtype)
     return image if image.shape[2] == 3 else np.repeat(image[:, :, :1], 3, axis=2)
 
 

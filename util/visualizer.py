@@ -2,20 +2,17 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 
 from tqdm import tqdm
 
-from util import loss_log, page_facts, page_links
+from util import loss_log
+from util.errors import UserError
 from util.files import make_folder
-from util.html import HTML
 from util.result_page import ResultPage
 from util.trackers import trackers_of
+from util.training_page import TrainingPage
 from util.util import safe_stem, save_image, stretch
-
-_EPOCH_PICTURE = re.compile(r"^epoch(\d{3,})_(.+)\.jpg$")
-_PLOT_SHARE = 20  # curves are plotted again when twenty times the duration of plotting has passed
 
 
 class Visualizer:
@@ -34,46 +31,32 @@ class Visualizer:
         Raises:
             UserError: a folder or file cannot be written, or a tracker's package is missing.
         """
-        self._name, self._train = opt.name, bool(getattr(opt, "isTrain", False))
-        self._html = self._train and not getattr(opt, "no_html", False)
+        self._train = bool(getattr(opt, "isTrain", False))
         self._width = getattr(opt, "display_winsize", 512)
         self._aspect = getattr(opt, "aspect_ratio", 1.0)
-        self._epochs = getattr(opt, "niter", 0) + getattr(opt, "niter_decay", 0)
-        self._epoch_size = epoch_size
         self._notes: list[str] = []
-        self._epoch, self._plot_after, self._plotted = 0, 0.0, 0
-        self._labels: list[str] = []
-        self._validations: list[dict] = []
-        self._best_epoch, self._validations_plotted = None, 0
-        self._folder = folder = os.path.join(opt.checkpoints_dir, opt.name)
-        started = page_facts.now()
-        known = self._html and hasattr(opt, "command")
-        self._facts = (lambda: page_facts.of_options(opt, more=[("started", started)])) if known else None
+        folder = os.path.join(opt.checkpoints_dir, opt.name)
         self.web_dir, self.log_name = os.path.join(folder, "web"), os.path.join(folder, "loss_log.txt")
-        self._trackers = []
+        self._trackers, self._page = [], None
         if self._train:
             make_folder(folder)
             self._trackers = trackers_of(opt, folder)
-            self._history = loss_log.newest_run(loss_log.read(self.log_name)) if self._html else []
+            if not getattr(opt, "no_html", False):
+                self._page = TrainingPage(opt, folder, epoch_size, loss_log.newest_run(loss_log.read(self.log_name)))
             self._log = loss_log.LossLog(self.log_name, time.strftime("%c"))
 
-    def display_current_results(self, visuals, epoch, step):
-        """Save the newest pictures and write the page anew, with TensorBoard where it is on.
+    def display_current_results(self, visuals, epoch, step, preview=None):
+        """Save the newest pictures and write the page anew; with TensorBoard or Weights & Biases where they are on.
 
         Args:
             visuals: {label: (H, W, 3) uint8, or a list of such}.      epoch: from 1.      step: pictures done in all.
+            preview: see `TrainingPage.show`.
         """
         flat = _flatten(visuals)
         for tracker in self._trackers:
             tracker.add_images(flat, step)
-        if not self._html:
-            return
-        self._epoch, self._labels = epoch, [safe_stem(label) for label in flat]
-        make_folder(os.path.join(self.web_dir, "images"))
-        for label, image in flat.items():
-            save_image(image, os.path.join(self.web_dir, "images", f"epoch{epoch:03d}_{safe_stem(label)}.jpg"))
-        self._plot()
-        self._write_page(refresh=30)
+        if self._page:
+            self._page.show(flat, epoch, step, preview)
 
     def print_current_errors(self, epoch, i, errors, t, extra=None):
         """Print the losses and append them to loss_log.txt.
@@ -86,9 +69,8 @@ class Visualizer:
         line = loss_log.format_line(epoch, i, t, terms, extra)
         tqdm.write(line)
         self._log.add(line)
-        if self._html:
-            shown = {name: value for name, value in terms.items() if value != 0}
-            self._history = loss_log.with_entry(self._history, {"epoch": epoch, "iters": i, "terms": shown})
+        if self._page:
+            loss_log.with_entry(self._page.history, loss_log.parse_line(line))
 
     def plot_current_errors(self, errors, step):
         """The losses for the trackers that the flags ask for."""
@@ -108,7 +90,12 @@ class Visualizer:
         tqdm.write(f"validation after epoch {found.epoch}, {found.pictures} pictures: {text}{best}")
         for tracker in self._trackers:
             tracker.add_scalars({f"validation/{name}": value for name, value in values.items()}, found.total)
-        self._validations, self._best_epoch = entries, best_epoch
+        self.know_validations(entries, best_epoch)
+
+    def know_validations(self, entries, best_epoch):
+        """Show these on the page from its next refresh on; see `show_validation`."""
+        if self._page:
+            self._page.validations, self._page.best_epoch = entries, best_epoch
 
     def note(self, text):
         """Show a note on the console, in loss_log.txt and, during this run, at the top of the page."""
@@ -119,6 +106,8 @@ class Visualizer:
         tqdm.write(f"*** NOTE: {text} ***")
         if self._train:
             self._log.add(f"note: {text}")
+        if self._page:
+            self._page.notes.append(text)
 
     def save_images(self, webpage, visuals, image_path, remark=None, figures=None):
         """Write a test picture's visuals as images/<stem>_<label>.jpg and add them to the page as a row.
@@ -143,59 +132,21 @@ class Visualizer:
             save_image(image, os.path.join(webpage.get_image_dir(), file_name))
         webpage.add_images(files, list(visuals), files, self._width, heading=stem, remark=remark)
 
-    def close(self):
-        """Plot the complete curves, and write the page a last time, no longer refreshing."""
-        if self._html and self._epoch:
-            self._plot(now=True)
-            self._write_page(refresh=0)
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        """Close after an error; the page shows the message of a UserError."""
+        if kind:
+            self.close("Training has stopped" + (f": {error}" if isinstance(error, UserError) else "."))
+
+    def close(self, ended="Training has stopped."):
+        """Plot the complete curves, and write the page a last time, no longer refreshing. ended: what it says then."""
+        if self._page:
+            self._page.close(ended)
         for tracker in self._trackers:
             tracker.close()
         self._trackers = []
-
-    def _plot(self, now=False):
-        if len(self._validations) > self._validations_plotted:
-            from util.plots import plot_validation
-            if plot_validation(self._validations, self._best_epoch, os.path.join(self.web_dir, "images", "validation.png")):
-                self._validations_plotted = len(self._validations)
-        if len(self._history) == self._plotted or (not now and time.monotonic() < self._plot_after):
-            return
-        from util.plots import plot_losses
-        started = time.monotonic()
-        plot_losses(self._history, self._epoch_size, os.path.join(self.web_dir, "images", "loss.png"))
-        self._plotted = len(self._history)
-        self._plot_after = time.monotonic() + _PLOT_SHARE * (time.monotonic() - started)
-
-    def _write_page(self, refresh):
-        page = HTML(self.web_dir, f"Experiment name = {self._name}", refresh=refresh)
-        of = f" of {self._epochs}" if self._epochs else ""
-        page.add_paragraph(f"Epoch {self._epoch}{of}. " + ("This page refreshes itself every "
-                           f"{refresh} seconds." if refresh else "Training has stopped."))
-        page.add_links(page_links.links_of(self._folder, os.path.join(self.web_dir, "index.html")), page_links.OTHERS)
-        if self._facts:
-            page.add_facts(self._facts())
-        for text in self._notes:
-            page.add_note(text)
-        if self._plotted:
-            page.add_figure("images/loss.png", "Loss curves over the epochs")
-        if self._validations_plotted:
-            best = f"; the dotted line is the best checkpoint's, after epoch {self._best_epoch}" if self._best_epoch else ""
-            page.add_figure("images/validation.png", f"Figures of held-out pictures over the epochs{best}")
-        for epoch, labels in self._epochs_to_show():
-            page.add_header(f"epoch [{epoch}]")
-            files = [f"epoch{epoch:03d}_{label}.jpg" for label in labels]
-            page.add_images(files, [label.replace("_", " ") for label in labels], files, self._width)
-        page.save()
-
-    def _epochs_to_show(self):
-        """[(epoch, labels that have a picture)], newest first, without later epochs, which are an older run's."""
-        found: dict[int, list[str]] = {}
-        for file_name in os.listdir(os.path.join(self.web_dir, "images")):
-            match = _EPOCH_PICTURE.match(file_name)
-            if match and int(match[1]) <= self._epoch:
-                found.setdefault(int(match[1]), []).append(match[2])
-        place = {label: i for i, label in enumerate(self._labels)}
-        return [(epoch, sorted(found[epoch], key=lambda label: (place.get(label, len(place)), label)))
-                for epoch in sorted(found, reverse=True)]
 
 
 def _flatten(visuals):
