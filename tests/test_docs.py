@@ -12,6 +12,8 @@ from options.train_options import TrainOptions
 from tests.conftest import ROOT
 
 OVERVIEW, README = ((ROOT / name).read_text() for name in ("docs/overview.md", "README.md"))
+# less extending.md, whose commands are of a model of its own
+TEXTS = "\n".join(p.read_text() for p in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")) if p.name != "extending.md")
 SOURCES = sorted(
     p.relative_to(ROOT).as_posix()
     for folder in ("options", "data", "models", "util", "datasets", "scripts", "benchmarks")
@@ -35,10 +37,11 @@ def test_overview_tells_of_no_file_that_is_gone():
 
 @pytest.mark.parametrize(
     "line",
-    re.findall(r"^    (?:CUDA_VISIBLE_DEVICES=0 )?python ((?:train|encode_features|test|evaluate)\.py .*)$", README, re.M),
+    sorted(set(re.findall(r"^ {4,}(?:CUDA_VISIBLE_DEVICES=0 )?python ((?:train|encode_features|test|evaluate)\.py .*)$", TEXTS,
+                          re.M))),
 )
-def test_readme_commands_name_real_flags(line):
-    script, *argv = shlex.split(line)
+def test_documented_commands_name_real_flags(line):
+    script, *argv = shlex.split(line, comments=True)
     parser = OPTIONS[script]._full_parser(OPTIONS[script]._first_phase(argv), {})
     parser.parse_args(argv)
 
@@ -50,7 +53,8 @@ def test_readme_flag_table_names_real_flags():
         for action in options._full_parser(options._first_phase([]), {}).flags().values()
         for flag in action.option_strings
     }
-    table = "\n".join(line for line in README.splitlines() if line.startswith("|"))
+    section = README.partition("## Flags that matter")[2].partition("## ")[0]
+    table = "\n".join(line for line in section.splitlines() if line.startswith("|"))
     named = set(re.findall(r"`(--\w+)", table))
     assert len(named) > 15 and named <= known, named - known
 
