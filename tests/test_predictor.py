@@ -224,7 +224,8 @@ def test_styles_drawn_together_are_those_drawn_alone(predictor, face):
     first, last = int(label.min()), int(label.max())
     rng = np.random.default_rng(0)
     changes = [(one, rng.uniform(-1, 1, predictor.opt.feat_num)) for one in (first, last, first)]
-    together = [tensor2im(drawn).astype(int) for drawn in predictor.model.drawing.restyle(batch, changes, at_once=2)]
+    together = [tensor2im(drawn).astype(int) for drawn in predictor.model.drawing.restyle(
+        batch, [dict([change]) for change in changes], at_once=2)]
     alone = [array(predictor(label, image=photo, style={one: vector})) for one, vector in changes]
     assert len(together) == len(alone)
     for a, b in zip(together, alone):

@@ -2,6 +2,7 @@
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from PIL import Image
 
 from data.grouping import grouped
 from models.predictor import Predictor
+from models.styles import sheet
 from models.styles.book import StyleBook
 from models.styles.clusters import FeatureTable
+from models.styles.drawing import StyledDrawing
 from models.styles.styles import RANDOM, Choice, Encoded, Styles
 from tests.conftest import CLASSES, LOSSES, NETWORK, SIDE, SIZES, call, picture, save, succeed, tree
 from util.checkpoint import read_tensors
@@ -205,6 +208,97 @@ def test_sheet_shows_every_style_and_how_to_ask_for_it(trained):
     sources = re.findall(r'src="([^"]+)"', html)
     assert len(sources) == 3 + sum(len(e["styles"]) for e in book["classes"].values())
     assert all((folder / "styles" / source).is_file() for source in sources)
+
+
+@pytest.fixture
+def drawings(monkeypatch):
+    """{(class, number): what the sheet shows of it, whole} once a sheet is drawn."""
+    shown, add = {}, sheet._Sheet.add
+    monkeypatch.setattr(sheet, "_window", lambda mask: (slice(None), slice(None)))
+
+    def note(page, found, number, image):
+        assert (found.label, number) not in shown
+        shown[found.label, number] = image
+        add(page, found, number, image)
+
+    monkeypatch.setattr(sheet._Sheet, "add", note)
+    return shown
+
+
+def test_a_drawing_shows_its_style_on_a_face_that_is_otherwise_its_own(trained, root, tmp_path, monkeypatch, drawings):
+    monkeypatch.setattr(sheet, "_GROUPS", CLASSES)  # none together
+    folder, _ = encode(trained, root, tmp_path)
+    name = re.search(r"Reference: (p\d+)", (folder / "styles" / "index.html").read_text())[1]
+    label, photo = (np.asarray(Image.open(root / f"train_{kind}" / f"{name}.png")) for kind in ("label", "img"))
+    predictor = Predictor.load(trained / "faces", gpu_ids="-1")
+    own = np.asarray(predictor(label, image=photo)).astype(int)
+    assert {c for c, _ in drawings} == set(range(CLASSES))
+    for (c, number), image in drawings.items():
+        if c not in label:
+            continue
+        alone = np.asarray(predictor(label, image=photo, style={str(c): number})).astype(int)
+        assert np.abs(image - alone)[_inner(label == c)].max() <= 1
+        far = sheet._soft(label == c)[:, :, 0] == 0
+        assert np.abs(image - own)[far].max() <= 1
+
+
+def _inner(mask):
+    """Where a region and all pixels around it are of one class."""
+    return sheet._soft(mask)[:, :, 0] > 0.999
+
+
+def test_classes_share_drawings(trained, root, tmp_path, monkeypatch, drawings):
+    """Drawing is what encode_features.py spends its time on."""
+    counts, restyle = [], StyledDrawing.restyle
+    monkeypatch.setattr(StyledDrawing, "restyle", lambda self, batch, changes, at_once: (
+        counts.append(len(changes)), restyle(self, batch, changes, at_once))[1])
+    monkeypatch.setattr(sheet, "_GROUPS", 2)
+    folder, _ = encode(trained, root, tmp_path)
+    book = json.loads((folder / "styles.json").read_text())["classes"]
+    assert len(drawings) == sum(len(entry["styles"]) for entry in book.values())
+    assert counts[0] <= 1 + 2 * 5 and sum(counts) < len(drawings) / 2
+
+
+def test_classes_of_one_drawing_touch_little_and_are_not_large_together():
+    ids = np.zeros((32, 32), int)  # a face of 1, in it an eye of 2 and a mouth of 3, hair of 4 above, on a ground of 0
+    ids[4:28, 8:24], ids[12:14, 12:14], ids[20:22, 12:20], ids[:8, 6:26] = 1, 2, 3, 4
+    classes = [SimpleNamespace(label=label) for label in (*range(5), 9)]
+    groups = [{found.label for found in group} for group in sheet._apart(ids, classes, 4)]
+    assert groups == [{0, 9}, {1}, {4}, {2, 3}], "9 is one that the shrunken picture has lost"
+
+
+def test_the_sheet_is_there_at_once_fills_and_comes_to_rest(trained, root, tmp_path, monkeypatch, drawings):
+    pages, restyle = [], StyledDrawing.restyle
+
+    def watched(self, *args):
+        for image in restyle(self, *args):
+            pages.append((tmp_path / "x" / "styles" / "index.html").read_text())
+            yield image
+
+    monkeypatch.setattr(StyledDrawing, "restyle", watched)
+    monkeypatch.setattr(sheet, "_SAVED_EVERY", 0)
+    _, out = encode(trained, root, tmp_path)
+    last = (tmp_path / "x" / "styles" / "index.html").read_text()
+    assert all('http-equiv="refresh"' in page and "being drawn" in page for page in pages)
+    shown = [page.count("<img") for page in [*pages, last]]
+    assert shown[0] == 0 and shown == sorted(shown) and len(set(shown)) > 5 and shown[-1] == 3 + len(drawings)
+    assert "refresh" not in last and "being drawn" not in last
+    assert all(name in pages[0] for name in [">0</h3>", ">5</h3>"]), "headings wait for their drawings"
+    assert f"{tmp_path / 'x' / 'styles' / 'index.html'}" in out
+
+
+def test_a_sheet_that_is_broken_off_says_so(trained, root, tmp_path, monkeypatch):
+    restyle = StyledDrawing.restyle
+
+    def broken(self, *args):
+        yield from list(restyle(self, *args))[:3]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StyledDrawing, "restyle", broken)
+    done = call("encode_features", "--name", "x", "--checkpoints_dir", tmp_path, "--load_pretrain", trained / "faces",
+                "--dataroot", root, *SIZES, *NETWORK, "--label_feat")
+    page = (tmp_path / "x" / "styles" / "index.html").read_text()
+    assert done.status == 130 and "broken off" in page and "refresh" not in page and page.count("<img") >= 3
 
 
 def test_an_encoder_alone_is_enough_to_encode(trained, root, tmp_path):

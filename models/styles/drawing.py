@@ -140,10 +140,10 @@ class StyledDrawing:
         return Encoded(mu.cpu().numpy(), None if log_variance is None else log_variance.cpu().numpy())
 
     @torch.no_grad()
-    def restyle(self, batch, changes: list[tuple[int, np.ndarray]], at_once: int = 1) -> Iterator[torch.Tensor]:
-        """One picture drawn with its own features, once for each change: with a vector (feat_num,) on a class.
+    def restyle(self, batch, changes: list[dict[int, np.ndarray]], at_once: int = 1) -> Iterator[torch.Tensor]:
+        """One picture drawn with its own features, once for each change: with other vectors (feat_num,) on some classes.
 
-        changes: (class, vector) each. at_once: how many are drawn together. Gives (C, H, W) each.
+        changes: {class: vector} each. at_once: how many are drawn together. Gives (C, H, W) each.
         """
         self.model.eval()
         ctx = self.model.context_of(batch)
@@ -152,8 +152,10 @@ class StyledDrawing:
         classes = self._classes(regions, ctx.source)
         for start in range(0, len(changes), at_once):
             painted = []
-            for label, vector in changes[start:start + at_once]:
-                features = np.where((classes == label)[:, None], vector, own)
+            for change in changes[start:start + at_once]:
+                features = own.copy()
+                for label, vector in change.items():
+                    features[classes == label] = vector
                 painted.append(regions.paint(torch.from_numpy(features)))
             yield from self.model.generate(ctx.condition.expand(len(painted), -1, -1, -1), torch.cat(painted))
 

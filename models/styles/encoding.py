@@ -71,4 +71,4 @@ class StyleEncoding:
         except UserError as error:
             print(f"No style sheet: {error}")
             return
-        print(f"Style sheet: {draw_sheet(self.model, dataset, self.table, book, files)}")
+        draw_sheet(self.model, dataset, self.table, book, files)
