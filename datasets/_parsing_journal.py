@@ -112,6 +112,15 @@ class Journal:
         """Portraits of which more than MOST_MIRRORED is mirrored border."""
         return [row for row in self.rows.values() if row.mirrored and float(row.mirrored) > MOST_MIRRORED]
 
+    def unsure(self) -> dict[str, Row]:
+        """{name: row} of the portraits that should be looked at."""
+        return {row.name: row for row in (*self.faceless(), *self.disagreeing(), *self.mirrored())}
+
+    def by_doubt(self) -> list[Row]:
+        """All rows: the unsure ones first, and the most doubtful of them first."""
+        unsure = self.unsure()
+        return sorted(self.rows.values(), key=lambda row: (row.name not in unsure, row.doubt, row.name))
+
     def groups(self) -> dict[str, int]:
         """{photo: number of faces} of the photos with several."""
         return {row.photo: int(row.faces) for row in self.rows.values() if row.faces and int(row.faces) > 1}
@@ -121,5 +130,4 @@ class Journal:
         place = {photo: i for i, photo in enumerate(photos)}
         rows = sorted(self.rows.values(), key=lambda row: (place.get(row.photo, len(place)), len(row.name), row.name))
         write_csv(self.path, Row._fields, rows)
-        unsure = {row.name: row for row in (*self.faceless(), *self.disagreeing(), *self.mirrored())}
-        write_csv(self.unsure_path, Row._fields, sorted(unsure.values(), key=lambda row: (row.doubt, row.name)))
+        write_csv(self.unsure_path, Row._fields, self.by_doubt()[:len(self.unsure())])

@@ -19,11 +19,13 @@ from data.image_files import image_names
 from datasets import face_detection
 from datasets._folders import start_root, write_ids, write_photo
 from datasets._parsing_journal import MOST_MIRRORED, Journal, Row
+from datasets._parsing_page import write_page
 from datasets._program import Program
 from datasets._work import Faults, work
 from datasets.face_alignment import Landmarks, read_landmarks
 from models.face_parser import FaceParser
 from options.flags import folder_name, number, whole
+from util import page_facts
 from util.device import PRECISIONS
 from util.errors import UserError, command_line, first_few
 from util.files import make_folder
@@ -224,6 +226,8 @@ def main(arguments=None) -> int:
                         batch=args.batch, jobs=args.jobs)
     journal = parse_folder(args.images, out, parser, args.phase, args.scheme, settings, landmarks, args.limit)
     report(journal, out, every)
+    facts = page_facts.of_command(page_facts.module_command("datasets.parse_faces", arguments), [("parser", args.checkpoint)])
+    print(f"Page: {write_page(out, args.phase, journal, args.images, facts)}")
     return 0
 
 

@@ -19,6 +19,7 @@ from datasets._folders import file_names, start_root, write_csv, write_ids, writ
 from datasets._program import Program
 from datasets._tables import read_table
 from datasets._work import work, work_through
+from util import page_facts
 from util.errors import UserError, command_line, first_few
 from util.files import make_folder
 
@@ -213,8 +214,11 @@ def parse_photos(out: Path, phases, parser, args) -> None:
     from datasets import parse_faces
     for phase in phases:
         settings = parse_faces.Settings(args.size, photos=False, jobs=args.jobs)
-        journal = parse_faces.parse_folder(out / f"{phase}_img", out, parser, phase, args.scheme, settings)
+        images = out / f"{phase}_img"
+        journal = parse_faces.parse_folder(images, out, parser, phase, args.scheme, settings)
         parse_faces.report(journal, out)
+        facts = page_facts.of_command(page_facts.module_command("datasets.prepare_celeba"), [("parser", args.parse)])
+        print(f"Page: {parse_faces.write_page(out, phase, journal, images, facts)}")
 
 
 def flags() -> Program:

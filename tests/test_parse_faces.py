@@ -1,6 +1,7 @@
 """A folder of photos becomes a data root: alignment, numbering, resumption, and what is said about the doubtful."""
 import csv
 import json
+import re
 
 import cv2
 import numpy as np
@@ -10,7 +11,8 @@ from PIL import Image
 
 from data.aligned_dataset import AlignedDataset
 from data.dataset_spec import CELEBAMASK_HQ, FACE_PARSING, DatasetSpec, face_spec
-from datasets import face_detection, parse_faces, prepare_celeba
+from datasets import _parsing_page, face_detection, parse_faces, prepare_celeba
+from datasets._parsing_page import write_page
 from datasets.face_alignment import TEMPLATE, align, mirrored_share, read_landmarks, similarity
 from datasets.face_detection import Face
 from datasets.parse_faces import Settings, parse_folder
@@ -18,6 +20,7 @@ from models.face_parser import FaceParser, trained_spec
 from models.networks import build
 from models.networks.bisenet import _DEVIATION, _MEAN, BiSeNet
 from tests.conftest import ROOT, options, save
+from tests.test_pages import Page
 from tests.test_prepare_celeba import source  # noqa: F401 - a fixture
 from util.errors import UserError
 from util.files import write_json
@@ -251,6 +254,50 @@ def test_photos_that_are_there_already_are_not_written_again(photos):
     assert [p.name for p in (out / "test_img").iterdir()] == ["a.png"]
 
 
+# the page
+
+def page_of(photos, journal, facts=()):
+    out = photos.parent / "out"
+    if not (out / "dataset.json").exists():
+        face_spec().write(out)
+    return Page(write_page(out, "train", journal, photos, facts))
+
+
+def headings(page):
+    return re.findall(r"<h3>([^<]*)</h3>", (page.folder / "index.html").read_text())
+
+
+def test_the_page_shows_the_most_doubtful_first_and_how_sure_and_aligned_each_is(group):
+    journal = run(group, settings={"aligned": True})
+    for name, agreement in (("one", "0.9312"), ("party", "0.4649")):
+        journal.rows[name] = journal.rows[name]._replace(agreement=agreement)
+    page = page_of(group, journal, [("command", "python -m datasets.parse_faces")])
+    assert headings(page) == ["party", "one", "upside down"]
+    assert len(page.files()) == 2 * (1 + 2 * 3) and len(page.all("img")) == 7, "photo alone where there is no face"
+    for text in ("agreement 0.46 · aligned by both eyes", "agreement 0.93 · aligned by both eyes", "3 faces", "no face found",
+                 "python -m datasets.parse_faces", "median agreement", "hair", "skin"):
+        assert text in page.text, text
+    assert "nose" not in page.text, "classes that no map has"
+
+
+def test_the_page_stays_loadable_and_says_what_it_leaves_out(photos, monkeypatch):
+    monkeypatch.setattr(_parsing_page, "SHOWN", 2)
+    page = page_of(photos, run(photos))
+    assert headings(page) == ["sub/q", "p0"] and "2 of 6 are shown, the most doubtful" in page.text
+    assert "train_parsing.csv" in page.text
+
+
+def test_a_page_made_anew_leaves_out_what_is_gone(photos):
+    journal, out = run(photos), photos.parent / "out"
+    page_of(photos, journal)
+    before = {path.name for path in (out / "train_parsed" / "images").iterdir()}
+    (out / "train_label" / "p0.png").unlink()
+    page = page_of(photos, journal)
+    after = {path.name for path in (out / "train_parsed" / "images").iterdir()}
+    assert "p0" not in headings(page) and before - after == {f"p0_{what}.jpg" for what in ("photo", "label_map", "overlay")}
+    assert {path.name for path in page.files()} == after
+
+
 # alignment
 
 def test_a_similarity_is_recovered():
@@ -334,7 +381,8 @@ def test_the_data_root_trains(photos, weights, monkeypatch, capsys):
     (photos / "sub" / "q.png").unlink()
     out = photos.parent / "root"
     assert command(photos, weights, out, "--limit", "4", "--smooth", "1") == 0
-    assert "4 photos with label maps" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "4 photos with label maps" in said and f"Page: {out / 'train_parsed' / 'index.html'}" in said
     opt = options(["--dataroot", out, "--gpu_ids", "-1", "--name", "x", "--n_downsample_global", "2"])
     assert opt.label_nc == 19 and opt.loadSize == 32 and opt.spec.scheme == "celebamask-hq"
     item = AlignedDataset(opt)[0]
@@ -381,6 +429,7 @@ def test_celeba_is_parsed_on_the_way(source, weights, tmp_path, monkeypatch):  #
     argv = ["--src", str(source), "--out", str(tmp_path / "root"), "--size", "32", "--jobs", "1", "--parse", str(weights)]
     assert prepare_celeba.main(argv) == 0
     root = tmp_path / "root"
+    assert {a["src"] for a in Page(root / "train_parsed" / "index.html").all("img")} >= {"images/000001_overlay.jpg"}
     names = [[p.stem for p in sorted((root / f"train_{kind}").iterdir())] for kind in ("img", "label", "overlay")]
     assert names[0] == names[1] == names[2] == ["000001", "000002"]
     assert DatasetSpec.read(root) == face_spec(defaults={"loadSize": 32}) and (root / "test_label" / "000004.png").is_file()
