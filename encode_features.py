@@ -10,8 +10,8 @@ from models.models import create_model, require
 from options import saved
 from options.train_options import TrainOptions
 from util import distributed
+from util.command_line import command_line
 from util.device import device_of
-from util.errors import command_line
 from util.experiment import experiment_folder
 from util.files import make_folder
 from util.progress import Progress

@@ -10,9 +10,10 @@ from pathlib import Path
 import startup  # noqa: F401 - before torch
 from options.evaluate_options import EvaluateOptions, argv_of
 from util import comparison_page, distributed
+from util.command_line import command_line
 from util.comparison import compared, markdown, tables
 from util.device import device_of
-from util.errors import UserError, command_line
+from util.errors import UserError
 from util.evaluation import FOLDER, RECORD, Journal, found, joined, measure, read_record, recorded, shown, signed
 from util.evaluation_page import save_pictures, write_page
 from util.files import make_folder, write_json

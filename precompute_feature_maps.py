@@ -10,8 +10,8 @@ from data.data_loader import CreateDataLoader
 from models.models import create_model, require
 from options.train_options import TrainOptions
 from util import distributed
+from util.command_line import command_line
 from util.device import device_of
-from util.errors import command_line
 from util.files import make_folder
 from util.progress import Progress
 from util.util import save_image, tensor2im

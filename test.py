@@ -11,8 +11,8 @@ from models.models import create_model, require
 from models.predictor import Predictor
 from options.test_options import TestOptions
 from util import distributed, page_facts, page_links
+from util.command_line import command_line
 from util.device import device_of
-from util.errors import command_line
 from util.experiment import experiment_folder
 from util.result_page import ResultPage
 from util.util import legend_entries

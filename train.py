@@ -15,8 +15,8 @@ from options.restarts import begun, resuming
 from options.train_options import TrainOptions
 from util import distributed
 from util.checkpoint import Checkpoint, Position
+from util.command_line import command_line
 from util.device import device_of
-from util.errors import command_line
 
 
 @command_line

@@ -26,7 +26,7 @@ from data.data_loader import CreateDataLoader, collate
 from data.image_files import list_images, read_image, read_label
 from data.transforms import Draw, Preprocess
 from options.train_options import TrainOptions
-from util.errors import command_line
+from util.command_line import command_line
 
 FACES = Path(__file__).resolve().parents[1] / "datasets" / "sample_faces"
 STILL = Draw()

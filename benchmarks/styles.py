@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks._timing import PROJECT, report, watched
 from data.image_files import list_images, read_image, read_label
 from models.predictor import Predictor
-from util.errors import command_line
+from util.command_line import command_line
 
 CLASSES = ("hair", "cloth", "background", "skin")
 

@@ -24,7 +24,8 @@ from datasets._work import work
 from datasets.relabel import is_interrupted
 from options.flags import whole
 from util import page_facts
-from util.errors import UserError, command_line, first_few
+from util.command_line import command_line
+from util.errors import UserError, first_few
 
 SHOWN = 10  # lines a kind of problem on the terminal, unless --all
 SEVERITIES = (ERROR, WARNING, NOTE)

@@ -24,7 +24,8 @@ from datasets._program import Program
 from datasets._work import work_through
 from datasets.portraits.portrait import draw_portrait
 from options.flags import whole
-from util.errors import UserError, command_line, first_few
+from util.command_line import command_line
+from util.errors import UserError, first_few
 from util.files import make_folder, write_bytes
 
 SPLITS = ("train", "test")

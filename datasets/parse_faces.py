@@ -26,8 +26,9 @@ from datasets.face_alignment import Landmarks, read_landmarks
 from models.face_parser import FaceParser
 from options.flags import folder_name, number, whole
 from util import page_facts
+from util.command_line import command_line
 from util.device import PRECISIONS
-from util.errors import UserError, command_line, first_few
+from util.errors import UserError, first_few
 from util.files import make_folder
 from util.overlay import overlay
 from util.util import palette

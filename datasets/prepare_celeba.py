@@ -20,7 +20,8 @@ from datasets._program import Program
 from datasets._tables import read_table
 from datasets._work import work, work_through
 from util import page_facts
-from util.errors import UserError, command_line, first_few
+from util.command_line import command_line
+from util.errors import UserError, first_few
 from util.files import make_folder
 
 PHASES = ("train", "val", "test")  # by the number in list_eval_partition

@@ -17,7 +17,8 @@ from datasets._folders import file_names, start_root, write_csv, write_ids, writ
 from datasets._program import Program
 from datasets._tables import read_lines, read_table
 from datasets._work import work_through
-from util.errors import UserError, command_line
+from util.command_line import command_line
+from util.errors import UserError
 from util.files import make_folder, write_bytes
 
 PHOTOS, MASKS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"

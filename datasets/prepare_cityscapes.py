@@ -15,7 +15,8 @@ from data.image_files import open_image
 from datasets._folders import file_names, start_root, write_csv
 from datasets._program import Program
 from datasets._work import work_through
-from util.errors import UserError, command_line, first_few
+from util.command_line import command_line
+from util.errors import UserError, first_few
 from util.files import make_folder, write_bytes
 from util.util import labelcolormap
 

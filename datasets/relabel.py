@@ -17,7 +17,8 @@ from data.image_files import list_images, read_label
 from datasets._folders import file_names, write_ids
 from datasets._program import Program
 from datasets._work import work_through
-from util.errors import UserError, command_line
+from util.command_line import command_line
+from util.errors import UserError
 from util.files import make_folder, read_json, write_json
 
 # Maps are first converted into this folder, and replace the old ones once all are done. The journal records the progress, so

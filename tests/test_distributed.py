@@ -26,8 +26,8 @@ from util.errors import UserError
 LOOP = ["--batchSize", "5", "--niter", "2", "--niter_decay", "0", "--print_freq", "1", "--no_html"]
 BITS = ["--precision", "bf16", "--ema", "0.9", "--val_freq", "1", "--val_metrics", "ssim,colour", "--val_best", "ssim"]
 FIGURES = ["--metrics", "ssim,psnr,colour,swd", "--label_nc", "6", "--batchSize", "2"]
-LAUNCHING = [sys.executable, "-c", "import sys, startup; from util import distributed, errors; sys.argv[0] = 'train.py'; "
-             "errors.command_line(lambda: distributed.launch(2))()"]
+LAUNCHING = [sys.executable, "-c", "import sys, startup; from util import command_line, distributed; sys.argv[0] = 'train.py'; "
+             "command_line.command_line(lambda: distributed.launch(2))()"]
 NOISY = ["--use_vae", "--no_instance", "--use_dropout"]
 
 

@@ -12,7 +12,8 @@ import torch.distributed as dist
 
 from tests.conftest import LOSSES, NETWORK, ROOT, SIZES, call, succeed, write_root
 from util import distributed
-from util.errors import UserError, command_line
+from util.command_line import command_line
+from util.errors import UserError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="runs are forked")
 DEFAULT = [word for word in SIZES if word not in ("--nThreads", "0")]
@@ -111,7 +112,8 @@ def threads() -> set[str]:
 @pytest.mark.parametrize("error", [None, UserError("a fault"), SystemExit(0), KeyboardInterrupt(), ZeroDivisionError("a bug")])
 def test_whatever_ends_a_process_it_first_waits_for_the_threads_of_its_group(tmp_path, monkeypatch, error):
     """One that let go of a tensor while the interpreter ended would abort the process."""
-    monkeypatch.setenv("LOCAL_RANK", "0")
+    for name, value in {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
     handler, others, started = signal.getsignal(signal.SIGTERM), threads(), set()
 
     @command_line

@@ -31,3 +31,11 @@ def test_imports_point_down(package):
     up = [(module, name) for module, path in FILES.items() if module.partition(".")[0] == package for name in imports(path)
           if not any(name == one or name.startswith(f"{one}.") for one in allowed)]
     assert set(up) <= EXCEPTIONS
+
+
+def test_modules_of_util_do_not_import_each_other_in_a_circle():
+    graph = {module: imports(path) for module, path in FILES.items() if module.startswith("util.")}
+    while leaves := [module for module in graph if not graph[module] & graph.keys()]:
+        for module in leaves:
+            del graph[module]
+    assert not graph

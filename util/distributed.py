@@ -247,7 +247,7 @@ def told_by_main(error: Exception) -> Exception:
     return error if is_main() else SystemExit(0)
 
 
-def fails_first(message: str) -> bool:
+def is_first_failure(message: str) -> bool:
     """Whether no other process has failed before this one, which then tells the user: one fault, one line.
 
     The message is left for torchrun's own account, too.
