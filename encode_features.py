@@ -29,7 +29,7 @@ def main():
     encoding = create_model(opt).new_encoding()
     folder = make_folder(experiment_folder(opt))
     at_once = opt.batchSize if opt.sources["batchSize"] == "command line" else AT_ONCE
-    with Progress(loader.share) if distributed.is_main() else distributed.Quiet() as progress:
+    with Progress(loader.share) if distributed.is_main() else distributed.NoOp() as progress:
         for batch in grouped(loader.load_data(), at_once):
             encoding.add(batch)
             progress.update(len(batch["name"]))

@@ -45,7 +45,7 @@ def evaluate(opt, again=True) -> dict | None:
     pictures = measured.open_pictures(opt)
     metrics, used = measured.open_metrics(opt, pictures)
     folder, sources = measured.folder_of(opt), measured.sources_of(opt, pictures, metrics, used)
-    record = None if again else distributed.from_main(lambda: recorded(folder, sources))
+    record = None if again else distributed.broadcast_result(lambda: recorded(folder, sources))
     if record:
         return record
     journal = Journal(make_folder(folder / FOLDER), sources)

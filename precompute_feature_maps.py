@@ -26,7 +26,7 @@ def main():
     loader = CreateDataLoader(opt)
     model = create_model(opt)
     folder = Path(opt.dataroot) / f"{loader.dataset.phase}_feat"
-    with Progress(loader.share) if distributed.is_main() else distributed.Quiet() as progress:
+    with Progress(loader.share) if distributed.is_main() else distributed.NoOp() as progress:
         for batch in loader.load_data():
             maps = model.feature_map(batch).repeat_interleave(2, 2).repeat_interleave(2, 3)
             for name, feature_map in zip(batch["name"], maps):
@@ -34,7 +34,7 @@ def main():
                 make_folder(path.parent)
                 save_image(tensor2im(feature_map), path)
             progress.update(len(maps))
-    distributed.barrier()  # what is said next holds for all processes
+    distributed.barrier()  # until all processes are done
     print(f"{len(loader)} feature maps in {folder}")
     return 0
 

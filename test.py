@@ -37,7 +37,7 @@ def main():
         if distributed.is_main():
             page.files.clear()
         distributed.barrier()  # before any of the processes writes there
-        page.reserve(loader.names_before())
+        page.reserve(loader.names_of_lower_ranks())
         shares = distributed.gather(draw(opt, loader, predictor, page))
         if distributed.is_main():
             finish(opt, loader, predictor.model, page, shares)

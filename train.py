@@ -11,7 +11,7 @@ from models import validation
 from models.models import create_model
 from models.training import Training
 from options import saved
-from options.restarts import begun, resuming
+from options.restarts import restart_mark, resuming
 from options.train_options import TrainOptions
 from util import distributed
 from util.checkpoint import Checkpoint, Position
@@ -28,13 +28,13 @@ def main():
     print(f"{len(loader)} training pictures in {opt.dataroot}")
     with Checkpoint(saved.experiment_folder(opt), writes=distributed.is_main()) as checkpoint:
         model = create_model(opt)
-        distributed.barrier()  # before the first process moves or writes files that others read
+        distributed.barrier()  # before rank 0 moves or writes files that others read
         position = begin(opt, checkpoint, model, len(loader))
         return Training(opt, loader, model, checkpoint, position, resuming(sys.argv)).run()
 
 
 def begin(opt, checkpoint, model, epoch_size) -> Position:
-    """Find where to start, and write the record of the run."""
+    """Restore or prepare the experiment, and write its record. Returns the position to start from."""
     position = Position()
     if opt.continue_train:
         position = checkpoint.resume(model, opt.which_epoch, epoch_size)
@@ -45,7 +45,7 @@ def begin(opt, checkpoint, model, epoch_size) -> Position:
                                       **model.fingerprint(moments=True)})
     if distributed.is_main():
         saved.write(opt.replace(notes=tuple(model.notes)))
-        distributed.remember(begun(checkpoint.folder))
+        distributed.set_restart_mark(restart_mark(checkpoint.folder))
     return position
 
 

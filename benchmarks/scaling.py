@@ -120,7 +120,7 @@ def serve_training(flags) -> int:
 
     def step():
         model.train_step(next(batches))
-        distributed.any_of(0)
+        distributed.all_reduce_max(0)
 
     serve(step, device=model.device)
     return 0

@@ -1,4 +1,4 @@
-"""What a loader needs of a data set: its items, their names and files, checks before the start, and the keys of a batch."""
+"""The interface of data sets, and of what models need of them."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -15,10 +15,10 @@ from util.errors import UserError, first_few
 
 @dataclass(frozen=True)
 class Needs:
-    """What a model takes of a data set, for the command at hand.
+    """What a model needs of a data set, for the current command.
 
     keys: batch keys that every item must have. listed_by: the key whose files are the items. multiple: sides of pictures must
-    be multiples of this many pixels. least: the least side, in pixels.
+    be multiples of it, in pixels. least: the minimum side, in pixels.
     """
 
     keys: tuple[str, ...] = ("image",)
@@ -28,12 +28,12 @@ class Needs:
 
 
 class BaseDataset(ABC):
-    """Items by number. dataset[i], or dataset[(epoch, i)], gives a dict of the keys that `batch_keys` names, and
+    """A data set: dataset[i], or dataset[(epoch, i)], gives a dict with the keys of `batch_keys`, and
 
         index: int. name: str, unique, with '/' for folders and without extension. path: str, the item's file.
 
-    A subclass says what its items hold (`batch_keys`), lists them (`list_items`), reads one (`read`), and may look at its
-    files before the start (`check`) and take what Python hands over (`example`). A new one is one file and a line in DATASETS.
+    A subclass declares the keys of its items (`batch_keys`), lists them (`list_items`) and reads one (`read`). It may check
+    files before the start (`check`) and make an item of Python objects (`example`). DATASETS lists the subclasses.
     """
 
     batch_keys: ClassVar[dict[str, str]] = {}  # {key: its shape, dtype and range}
@@ -43,7 +43,7 @@ class BaseDataset(ABC):
         """Add the data set's own flags, in a group of their own."""
 
     def __init__(self, opt):
-        """opt: the parsed options; opt.needs says what the model takes. Raises UserError naming the flag or file at fault."""
+        """opt: the parsed options, with opt.needs of the model. Raises UserError naming the flag or file at fault."""
         self.opt, self.needs = opt, opt.needs
         items = _part(self.list_items(), opt)
         self.names, self.paths = list(items), list(items.values())
@@ -54,17 +54,17 @@ class BaseDataset(ABC):
 
     @abstractmethod
     def list_items(self) -> dict[str, Path]:
-        """{name: file} of all items, in their order. Raises UserError where something is missing."""
+        """{name: file} of all items, in their order. Raises UserError if something is missing."""
 
     @abstractmethod
     def read(self, index: int, random: np.random.Generator) -> dict:
-        """What item `index` holds, by batch key: tensors of one shape are stacked to a batch, all else becomes a list.
+        """Item `index` as {batch key: value}; tensors of one shape are stacked to a batch, other values become lists.
 
-        random: the only source of chance; it follows from (seed, epoch, index).
+        random: the generator for augmentation, seeded by (seed, epoch, index); no other source of randomness may be used.
         """
 
     def check(self) -> None:  # noqa: B027 - may be left out
-        """Look at files before the start. Raises UserError listing those at fault (see `refuse_faults`)."""
+        """Check files before the start. Raises UserError listing those at fault (see `refuse_faults`)."""
 
     @classmethod
     def example(cls, opt, **inputs) -> dict:
@@ -78,7 +78,7 @@ class BaseDataset(ABC):
         return {}
 
     def refuse_size(self, path, size: tuple[int, int]) -> None:
-        """Raise UserError where a picture becomes a (width, height) that the networks do not take."""
+        """Raise UserError if the networks do not accept the (width, height) that a picture is resized to."""
         (width, height), step, least = size, self.needs.multiple, self.needs.least
         if width % step or height % step or min(width, height) < least:
             flag = f"--fineSize {self.opt.fineSize}" if "crop" in self.opt.resize_or_crop else f"--loadSize {self.opt.loadSize}"
@@ -86,7 +86,7 @@ class BaseDataset(ABC):
                             f"{step}, from {least} up; choose another size, or --resize_or_crop none or resize_and_crop")
 
     def legend(self, batch: dict, i: int) -> list[int]:
-        """The classes that item i of a batch shows, for the legend of a page."""
+        """The classes in item i of a batch, for the legend of a page."""
         return []
 
     # what an evaluation asks
@@ -99,11 +99,11 @@ class BaseDataset(ABC):
         """The files of the items that the flags allow."""
         return self.paths[:self.limit]
 
-    # what a loader asks
+    # for the loader
 
     @property
     def limit(self) -> int:
-        """How many items the flags allow."""
+        """The number of items to use, by the flags."""
         bounds = (getattr(self.opt, flag, float("inf")) for flag in ("max_dataset_size", "ntest", "how_many"))
         return int(min(*bounds, len(self)))
 
@@ -147,7 +147,7 @@ def spread(items: list, count: int) -> list:
 
 
 def refuse_unsuitable(model: str, mode: str, needs: Needs, keys: Iterable[str]) -> None:
-    """Raise UserError where a data set has not what a model takes. keys: what the data set declares."""
+    """Raise UserError if a data set lacks keys that a model needs. keys: those that the data set declares."""
     lacking = [key for key in dict.fromkeys((needs.listed_by, *needs.keys)) if key not in keys]
     if lacking:
         raise UserError(f"--dataset_mode {mode}: its items hold {first_few(keys) or 'nothing'}, but --model {model} takes "

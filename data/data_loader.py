@@ -1,4 +1,4 @@
-"""Data sets by name, and the loader that feeds the loop."""
+"""The registry of data sets, and the data loader."""
 from __future__ import annotations
 
 import atexit
@@ -9,7 +9,7 @@ import signal
 import threading
 import weakref
 
-from data.sampler import EpochSampler, RunSampler
+from data.sampler import BlockSampler, EpochSampler
 from util import distributed
 from util.device import device_type, keep_freed_memory
 from util.errors import UserError, first_few
@@ -28,60 +28,60 @@ def dataset_class(name: str):
 
 
 def CreateDataLoader(opt):  # noqa: N802 - the name that users' code imports
-    """The data loader that the options describe; of several processes, this one's share."""
-    return DataLoader(opt, distributed.rank(), distributed.world())
+    """The data loader of the options, with this process's share of the pictures."""
+    return DataLoader(opt, distributed.rank(), distributed.world_size())
 
 
 class DataLoader:
     """Batches of one data set, in an order that follows from (seed, epoch).
 
-    len(loader) is the number of pictures in an epoch, over all processes. `for batch in loader.load_data()` walks the
-    current epoch; `loader.epoch(epoch, done)` walks the given one from its picture `done` on.
-    A batch is the data set's dict with tensors stacked and everything else in lists; 'count' is the pictures of the global
-    batch, 'weight' the share of them that this process has. Of several processes that train each has a part of every batch;
-    where nothing is summed over a batch, as when drawing and encoding, each has a run of the pictures.
+    len(loader) is the number of pictures in an epoch, over all processes. `for batch in loader.load_data()` iterates over the
+    current epoch; `loader.epoch(epoch, done)` over the given one from its picture `done` on.
+    A batch is the data set's dict with tensors stacked and other values in lists; 'count' is the number of pictures in the
+    global batch, 'weight' this process's share of them. For training, each process gets a part of every batch; for drawing and
+    encoding, which reduce nothing over a batch, a block of consecutive batches.
     """
 
     def __init__(self, opt, rank: int = 0, world: int = 1):
         self.opt = opt
         self.dataset = dataset_class(opt.dataset_mode)(opt)
         self.length = self.dataset.limit
-        sampler = EpochSampler if opt.role == "train" else RunSampler
+        sampler = EpochSampler if opt.role == "train" else BlockSampler
         self.sampler = sampler(self.length, opt.batchSize, not opt.serial_batches, opt.seed, rank, world)
         self.workers = []  # processes, once they are started
-        # they end with the loader. At the end of the program this comes before multiprocessing, which was imported first: it
-        # would send them SIGTERM, which they ignore, and wait for them for ever
+        # Kill them when the loader is deleted. At exit this runs before the handler of multiprocessing, which was imported
+        # earlier: that would send them SIGTERM, which they ignore, and wait for them
         atexit.register(weakref.finalize(self, _kill, self.workers))
         workers = min(opt.nThreads, -(-self.length // opt.batchSize))
         self.loader = torch.utils.data.DataLoader(
             _Guarded(self.dataset), batch_sampler=self.sampler, num_workers=workers, collate_fn=collate,
             pin_memory=device_type(opt.gpu_ids) == "cuda", persistent_workers=workers > 0, worker_init_fn=_start_worker,
-            generator=torch.Generator())  # else each epoch's start would draw from the model's random numbers
+            generator=torch.Generator())  # else each epoch would draw from torch's global generator, which the model uses
 
     def __len__(self) -> int:
         return self.length
 
     def load_data(self) -> DataLoader:
-        """Itself, as old callers expect."""
+        """The loader itself, as in pix2pixHD."""
         return self
 
     @property
     def share(self) -> int:
-        """How many pictures of an epoch this process draws or encodes."""
+        """The number of pictures of an epoch in this process."""
         return sum(map(len, self.sampler.batches()))
 
-    def names_before(self) -> list[str]:
-        """The names of the pictures that the processes before this one draw or encode, unread."""
-        return [self.dataset.names[i] for i in self.sampler.before()]
+    def names_of_lower_ranks(self) -> list[str]:
+        """The names of the pictures of lower ranks."""
+        return [self.dataset.names[i] for i in self.sampler.of_lower_ranks()]
 
     def __iter__(self):
         return self.epoch(self.sampler.epoch)
 
     def epoch(self, epoch: int, done: int = 0):
-        """Iterate over the batches of an epoch (from 1), leaving out its first `done` pictures.
+        """Iterate over the batches of an epoch (from 1), without its first `done` pictures.
 
-        Raises UserError naming the file for a picture that cannot be used, and the files at hand for a worker that
-        died; of processes that train together, the first one raises it for all.
+        Raises UserError naming a picture that cannot be used, or the current files if a worker process died; in distributed
+        training it is raised by rank 0, and the others exit.
         """
         waiting = self.sampler.start(epoch, done).batches()
         batches = self._batches()
@@ -91,18 +91,18 @@ class DataLoader:
                 batch = self._next(batches, indices)
             except UserError as error:
                 fault = error
-            if self.opt.role == "train" and (fault := distributed.common_fault(fault)):
-                raise distributed.told_by_main(fault)
+            if self.opt.role == "train" and (fault := distributed.any_fault(fault)):
+                raise distributed.error_on_rank_zero(fault)
             if fault:
                 raise fault
             count = len(indices)
             yield {**batch, "count": count, "weight": len(self.sampler.share(indices)) / count}
 
     def _batches(self):
-        """The batches of the epoch that the sampler is at, as the loader's processes give them.
+        """The batches of the sampler's current epoch.
 
-        PyTorch's handler of SIGCHLD would raise for a process that died wherever this one is, as in the middle of a step or of
-        saving. Without it the loop learns of the death where it waits for the next batch, after five seconds.
+        PyTorch's handler of SIGCHLD would raise an exception at any place, even in a step or a save, when a worker process
+        dies. Without it, the death is detected within five seconds of waiting for the next batch.
         """
         watches = hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
         handler, before = watches and signal.getsignal(signal.SIGCHLD), multiprocessing.active_children()
@@ -113,10 +113,10 @@ class DataLoader:
         yield from batches
 
     def _next(self, batches, indices):
-        """The next batch. Raises the UserError that keeps it from coming."""
+        """The next batch. Raises UserError if it cannot be loaded."""
         try:
             batch = next(batches)
-        except (RuntimeError, EOFError, ConnectionError) as error:  # the latter two: dead while handing over a batch
+        except (RuntimeError, EOFError, ConnectionError) as error:  # the latter two: it died while transferring a batch
             if isinstance(error, RuntimeError) and "worker" not in str(error):
                 raise
             files = [self.dataset.paths[i] for i in indices]
@@ -127,7 +127,7 @@ class DataLoader:
         return batch
 
     def _cause(self, error) -> str:
-        """What ended one of the loader's processes: its signal, else the error that it left here."""
+        """Why a worker process ended: its signal or status, else the error that was raised here."""
         ready = multiprocessing.connection.wait([process.sentinel for process in self.workers], timeout=5)
         for process in self.workers:
             if process.sentinel in ready:
@@ -138,7 +138,7 @@ class DataLoader:
 
 
 class _Guarded:
-    """Gives a UserError as the item: raised in a worker process it would come back as a traceback's text."""
+    """Returns UserErrors as items, as PyTorch would pass on one raised in a worker process as the text of a traceback."""
 
     def __init__(self, dataset):
         self.dataset = dataset
@@ -151,27 +151,27 @@ class _Guarded:
 
 
 def _start_worker(_):
-    """A loader process lives as long as its parent: what stops a training must not take away the batch it still waits for."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal's group,
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # and a scheduler's SIGTERM every process of the job
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    keep_freed_memory()  # batches of several pictures come a sixth sooner
+    """Set up a worker process. It ignores signals that stop the training, whose current step may still need a batch."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is sent to all processes of the terminal's group,
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # and a scheduler's SIGTERM to all processes of the job
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    keep_freed_memory()  # makes batches of several pictures a sixth faster
 
 
-def _end_with_parent():
-    """A parent that is killed tells its loader processes nothing."""
+def _exit_with_parent():
+    """Exit once the parent process has ended: a killed parent does not shut down its workers."""
     multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)
 
 
 def _kill(processes):
-    """End a loader's processes. They only read, so there is nothing to finish."""
+    """Kill worker processes, which only read files."""
     for process in processes:
         process.kill()
 
 
 def collate(items: list):
-    """Stack a list of items; a fault in one of them is handed on as the batch, since workers cannot raise it whole."""
+    """Collate a list of items to a batch. If one of them is a UserError (see _Guarded), it is returned as the batch."""
     faults = [item for item in items if isinstance(item, UserError)]
     if faults:
         return faults[0]
@@ -192,9 +192,9 @@ def collate(items: list):
 
 
 def _stacked(values: list[torch.Tensor]) -> torch.Tensor:
-    """Tensors of one shape as one, copied as seldom as can be."""
+    """Stack tensors of one shape, with as few copies as possible."""
     if len(values) == 1:
         return values[0][None]
     if len({value.dtype for value in values}) > 1:  # label maps of 8 and of 16 bits
         return torch.stack(values)
-    return torch.utils.data.default_collate(values)  # in a loader process straight into the memory that it shares
+    return torch.utils.data.default_collate(values)  # in a worker process, directly into shared memory

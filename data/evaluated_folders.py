@@ -11,7 +11,7 @@ from PIL import Image
 from data.base_dataset import refuse_faults, spread
 from data.image_files import image_size, list_images, read_image, refuse_other_view
 from data.pairing import near_misses, pair
-from data.sampler import RunSampler
+from data.sampler import BlockSampler
 from util import distributed, page_facts
 from util.errors import UserError, first_few
 from util.files import fingerprint
@@ -54,7 +54,8 @@ class FolderPictures:
         self.has_true = any(item.true for item in self.items.values())
         self.has_label = any(item.label for item in drawn.values())
         self.looks = min(len(item.looks) for item in drawn.values())
-        self._sampler = RunSampler(len(self.names), opt.batchSize, False, opt.seed, distributed.rank(), distributed.world())
+        self._sampler = BlockSampler(len(self.names), opt.batchSize, False, opt.seed, distributed.rank(),
+                                     distributed.world_size())
         self.share = sum(map(len, self._sampler.batches()))
 
     # what is there

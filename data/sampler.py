@@ -50,7 +50,7 @@ class EpochSampler:
         return len(range(self.done, self.length, self.batch_size))
 
 
-class RunSampler(EpochSampler):
+class BlockSampler(EpochSampler):
     """Gives each process a contiguous block of whole batches, for drawing and encoding, which reduce nothing over a batch.
 
     The results of the processes, concatenated by rank, are in the order of a single process. A block may be empty.
@@ -72,7 +72,7 @@ class RunSampler(EpochSampler):
         first, last = self._block(batches)
         return batches[first:last][-(-self.done // self.batch_size):]
 
-    def before(self) -> list[int]:
+    def of_lower_ranks(self) -> list[int]:
         """The pictures of the processes of lower rank."""
         batches = self._all()
         return [i for batch in batches[:self._block(batches)[0]] for i in batch]

@@ -301,7 +301,7 @@ class BaseModel(nn.Module, ABC):
 
         And on a GPU, where a separate step for each parameter would be slower.
         """
-        shared = self.device.type != "cpu" or distributed.world() > 1
+        shared = self.device.type != "cpu" or distributed.world_size() > 1
         return shared or self.scaler.is_enabled() or self.opt.verbose or bool(self.max_norm)
 
     def _backward_and_step(self, name: str, total: torch.Tensor) -> None:

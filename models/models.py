@@ -46,7 +46,7 @@ def create_model(opt):
     """
     model = model_class(opt.model)(opt).setup()
     if opt.role == "train":
-        distributed.take_weights_of_main(model)
+        distributed.broadcast_weights(model)
     if opt.verbose:
         for net in model.nets.values():
             from models.networks import print_network

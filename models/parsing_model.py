@@ -93,7 +93,7 @@ class ParsingModel(BaseModel):
 
     def _start_from_imagenet(self):
         from models.networks.imagenet import find_resnet18
-        state, reason = distributed.found_by_main(lambda: find_resnet18(self.opt.resnet_weights))
+        state, reason = distributed.broadcast_state_dict(lambda: find_resnet18(self.opt.resnet_weights))
         if state is not None:
             self.nets["P"].cp.resnet.load_state_dict(state)
             return

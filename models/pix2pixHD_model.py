@@ -276,7 +276,7 @@ class Pix2PixHDModel(BaseModel):
 
     def _find_vgg(self):
         from models.networks.vgg import VGG19Features, find_weights
-        state, reason = distributed.found_by_main(lambda: find_weights(self.opt.vgg_weights))
+        state, reason = distributed.broadcast_state_dict(lambda: find_weights(self.opt.vgg_weights))
         if state is not None:
             self.vgg_loss = VGGLoss(VGG19Features(state).to(self.device), self.opt.checkpoint_activations)
             return

@@ -1,4 +1,4 @@
-"""The training loop: epochs and batches, with what is shown, validated and saved on the way."""
+"""The training loop, with logging, display, validation and saving."""
 from __future__ import annotations
 
 import shlex
@@ -19,21 +19,21 @@ SHORTER = ("Shorter: `make demo` (minutes), the small networks of docs/recipes.m
 
 
 class Training:
-    """The loop over epochs and batches, with what is shown and saved on the way."""
+    """The loop over epochs and batches, with logging, display, validation and saving."""
 
     def __init__(self, opt, loader, model, checkpoint, position, again):
         """again: the words of the command line that resumes this training."""
         self.opt, self.loader, self.model = opt, loader, model
         self.checkpoint, self.position, self.again = checkpoint, position, again
         self.epochs = opt.niter + opt.niter_decay
-        self.visualizer = Visualizer(opt, len(loader)) if distributed.is_main() else distributed.Quiet()
+        self.visualizer = Visualizer(opt, len(loader)) if distributed.is_main() else distributed.NoOp()
         self.watch = Stopwatch()
         self.validation = validation.Validation(opt, model) if opt.val_freq else None
         shows = distributed.is_main() and not opt.no_html
-        self.preview = PreviewPictures(opt, model) if shows else distributed.Quiet()
-        self.shown = None  # pictures, when the page was last written
+        self.preview = PreviewPictures(opt, model) if shows else distributed.NoOp()
+        self.shown = None  # the position of the page's last refresh
         self.save_at = time.monotonic() + 60 * opt.save_time
-        self.saved = position.total  # pictures, when a save was last tried
+        self.saved = position.total  # the position of the last attempt to save
         for note in model.notes:
             self.visualizer.note(note)
         if self.validation:
@@ -46,20 +46,20 @@ class Training:
             print(f"Nothing left to do: all {self.epochs} epochs are done. A larger --niter or --niter_decay goes on.")
             return 0
         bar = Progress(self.epochs * len(self.loader), self.position.total, SHORTER) if distributed.is_main() else \
-            distributed.Quiet()
+            distributed.NoOp()
         with Interrupts() as interrupts:  # until all is saved
             with bar as self.progress, self.visualizer:
                 try:
-                    while self.position.epoch <= self.epochs and not interrupts.agreed_on:
+                    while self.position.epoch <= self.epochs and not interrupts.stop_signal:
                         self.epoch(interrupts)
                 except UserError as error:
                     if not isinstance(error, Diverged) and self.position.total > self.saved:
-                        self.checkpoint.save(self.model, self.position)  # what was learnt before a broken picture
+                        self.checkpoint.save(self.model, self.position)  # the progress before a broken picture
                     raise
             return self.finished() if self.position.epoch > self.epochs else self.stopped(interrupts)
 
     def epoch(self, interrupts):
-        """The rest of one epoch."""
+        """Train for the rest of the current epoch."""
         opt, position = self.opt, self.position
         epoch = position.epoch
         self.model.start_epoch(epoch)
@@ -68,13 +68,13 @@ class Training:
             try:
                 terms = self.model.train_step(batch)
             except Diverged as error:
-                raise distributed.told_by_main(Diverged(f"epoch {epoch}: {error}")) from error
+                raise distributed.error_on_rank_zero(Diverged(f"epoch {epoch}: {error}")) from error
             count = batch["count"]
             position.done, position.total = position.done + count, position.total + count
             self.watch.pictures += count
             self.progress.update(count, epoch=(epoch, self.epochs), waiting=self.watch.share)
             self.show(terms, count)
-            if interrupts.agreed():
+            if interrupts.should_stop():
                 break
             if self.due(opt.save_latest_freq, count) or self.overdue():
                 self.save()
@@ -83,12 +83,12 @@ class Training:
             best = self.validate(epoch) if self.validation and self.validation.due(epoch) else None
             if best or epoch % opt.save_epoch_freq == 0:
                 self.save(epoch if epoch % opt.save_epoch_freq == 0 else None, best)
-                self.checkpoint.forget(opt.keep_checkpoints)
+                self.checkpoint.prune(opt.keep_checkpoints)
 
     def validate(self, epoch) -> dict | None:
-        """Measure held-out pictures; in all processes what is known of the checkpoint, if it is the best so far."""
+        """Validate on held-out pictures. Returns, on all ranks, the record of the checkpoint if it is the best so far."""
         found, folder = self.validation.run(epoch, self.position.total), self.checkpoint.folder
-        best = distributed.from_main(lambda: validation.improved(found, self.checkpoint.best))
+        best = distributed.broadcast_result(lambda: validation.improved(found, self.checkpoint.best))
         if found:
             validation.log(folder, found)
             known = best or self.checkpoint.best
@@ -96,7 +96,7 @@ class Training:
         return best
 
     def show(self, terms, count):
-        """Log, page and TensorBoard, as often as asked."""
+        """Log the losses and update the page, at the intervals of the flags."""
         position, opt = self.position, self.opt
         if self.due(opt.print_freq, count):
             seconds, waited = self.watch.read()
@@ -112,13 +112,13 @@ class Training:
             self.display()
 
     def display(self):
-        """Put the newest pictures on the page."""
+        """Show the newest pictures on the page."""
         epoch, self.shown = self.position.epoch - (self.position.done == 0), self.position.total
         visuals = self.model.current_visuals()
         self.visualizer.display_current_results(visuals, epoch, self.position.total, self.preview.draw())
 
     def last_page(self, ended):
-        """Bring the page up to the last step. ended: what it says of how the training ended."""
+        """Refresh the page for the last step. ended: the sentence there about the end of the training."""
         if self.shown not in (None, self.position.total):
             self.display()
         self.visualizer.close(ended)
@@ -129,14 +129,13 @@ class Training:
         return total // frequency > (total - count) // frequency
 
     def overdue(self) -> bool:
-        """Whether --save_time has passed in any of the processes, so that all save after the same step."""
-        return self.opt.save_time < INF and bool(distributed.any_of(time.monotonic() > self.save_at))
+        """Whether --save_time has passed in any process, so that all save after the same step."""
+        return self.opt.save_time < INF and bool(distributed.all_reduce_max(time.monotonic() > self.save_at))
 
     def save(self, epoch=None, best=None):
         """Save the latest checkpoint, with `epoch` one that is kept, and with `best` as the best one.
 
-        Of several processes the first one writes; where it cannot, all end, as they would wait for it in the next step. Where
-        their weights are no longer the same, nothing is written.
+        Rank 0 writes; if it fails, all processes end. Raises UserError, and writes nothing, if the processes' weights differ.
         """
         self.saved, fault = self.position.total, None
         distributed.require_same(self.model.fingerprint)
@@ -144,12 +143,12 @@ class Training:
             self.checkpoint.save(self.model, self.position, epoch, best)
         except UserError as error:
             fault = error
-        if fault := distributed.common_fault(fault):
-            raise distributed.told_by_main(fault)
+        if fault := distributed.any_fault(fault):
+            raise distributed.error_on_rank_zero(fault)
         self.save_at = time.monotonic() + 60 * self.opt.save_time
 
     def stopped(self, interrupts) -> int:
-        """Save after an interruption, and say how to go on."""
+        """Save after a signal, and print the command that resumes the training."""
         self.save()
         again = shlex.join(["python", *self.again])
         print(f"Saved after {self.position.done} pictures of epoch {self.position.epoch}. To go on:\n    {again}")
@@ -157,7 +156,7 @@ class Training:
         return interrupts.exit_status
 
     def finished(self) -> int:
-        """Save the end of the training and show its last pictures."""
+        """Save at the end of the training and show its last pictures."""
         self.save()
         self.last_page("Training has ended.")
         print(f"Trained for {self.epochs} epochs: {self.checkpoint.folder}")

@@ -1,4 +1,4 @@
-"""Held-out pictures while training (--val_freq): drawn as at test, measured, and the best checkpoint told from the others."""
+"""Validation on held-out pictures during training (--val_freq), and selection of the best checkpoint."""
 from __future__ import annotations
 
 import json
@@ -19,9 +19,9 @@ _FALLBACKS = ("val", "test")  # phases that are held out, where --val_phase says
 
 @dataclass(frozen=True)
 class Found:
-    """What one validation found. epoch, total: when, in epochs and in pictures trained on. pictures: how many were drawn.
+    """The result of a validation. epoch, total: its time in epochs and in training pictures. pictures: number of pictures.
 
-    values: {figure: value or None}. error: how far the figure of --val_best is from perfect, or None without that flag.
+    values: {figure: value or None}. error: the error of the figure of --val_best (lower is better), None without that flag.
     """
 
     epoch: int
@@ -44,9 +44,9 @@ def with_split(opt):
 
 
 class Validation:
-    """Draws up to --val_max held-out pictures and measures them. It leaves the training's weights and chance as they were.
+    """Draws up to --val_max held-out pictures and measures them, without changing weights and random state of the training.
 
-    Raises UserError naming the flag where there are no such pictures, or the figures do not apply to them.
+    Raises UserError naming the flag if there are no such pictures, or the figures do not apply to them.
     """
 
     def __init__(self, opt, model):

@@ -82,13 +82,13 @@ class BaseOptions:
         save is accepted for old callers; the record is written by the script once the run is sound.
         Raises UserError naming the flag, what was found and what is allowed.
         """
-        distributed.quiet_unless_main()
+        distributed.silence_other_ranks()
         self.is_script = argv is None
         argv = list(sys.argv[1:] if argv is None else argv)
         helping = "-h" in argv or "--help" in argv
         first = self._first_phase(argv)
         if self.is_script and self.role == "train" and not helping:
-            argv = restarts.as_meant(argv, first)
+            argv = restarts.adapted(argv, first)
             first = self._first_phase(argv)
         record, fault = {}, None
         try:

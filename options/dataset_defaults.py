@@ -1,4 +1,4 @@
-"""dataset.json's defaults: which flags a data root may set, and to what."""
+"""The defaults in dataset.json: which flags a data root may set, and to which values."""
 from __future__ import annotations
 
 from models.models import MODELS
@@ -7,23 +7,23 @@ from util.errors import UserError
 
 
 def flag_values(parser: FlagParser, spec, where: str, training: bool) -> dict:
-    """{flag: value} of what dataset.json sets of a command's own flags.
+    """{flag: value} that dataset.json sets, of the flags of a command.
 
-    spec: the DatasetSpec. where: the file. Raises UserError naming the file and what it may not set.
+    spec: the DatasetSpec. where: the file. Raises UserError naming the file and a flag that it may not set.
     """
     check_defaults(spec.defaults, where, parser)
     wanted = {**spec.defaults, **({"label_nc": spec.label_nc} if spec.label_nc is not None else {}),
               **({"contain_dontcare_label": True} if spec.dontcare is not None else {})}
     if not training:
-        wanted.pop("batchSize", None)  # of a step; what is drawn and encoded may be of several sizes
+        wanted.pop("batchSize", None)  # it is that of training; pictures to draw may differ in size
     actions = parser.flags()
     return {dest: parser.convert(actions[dest], value, where) for dest, value in wanted.items() if dest in actions}
 
 
 def check_defaults(defaults: dict, where: str, parser: FlagParser | None = None) -> None:
-    """Refuse what no command lets dataset.json set: UserError naming the file, `where`, and the key.
+    """Raise UserError naming the file, `where`, and a key that no command allows in dataset.json.
 
-    parser: the command at hand, if there is one; what it knows and allows is left to it.
+    parser: of the current command, if there is one; the keys that it allows are not checked here.
     """
     others = sorted(defaults.keys() - (parser.from_dataset if parser else set()))
     parsers = {**_parsers(), **dict.fromkeys(parser.flags() if parser else (), parser)} if others else {}
@@ -37,7 +37,7 @@ def check_defaults(defaults: dict, where: str, parser: FlagParser | None = None)
 
 
 def _parsers() -> dict[str, FlagParser]:
-    """{flag: a parser that knows it} over all commands and models: what trains may be unknown to a test."""
+    """{flag: a parser that has it} over all commands and models, as commands have different flags."""
     from options.test_options import TestOptions
     from options.train_options import TrainOptions
     found: dict[str, FlagParser] = {}

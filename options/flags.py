@@ -1,4 +1,4 @@
-"""The parser behind the option classes: types that say what they allow, errors of one line."""
+"""The argument parser of the option classes: types with descriptive errors, properties of flags, errors of one line."""
 from __future__ import annotations
 
 import argparse
@@ -13,26 +13,27 @@ _KINDS = ("architecture", "inherited", "replaceable", "from_dataset", "without_e
 
 
 class FlagParser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are a single line, and that knows more of a flag than its value.
+    """An ArgumentParser whose errors are a UserError of one line, and whose flags have properties.
 
-    A flag, or for all of its flags a group, says where it is added what it is:
+    Properties are given when a flag is added, or for all flags of a group:
 
         group = parser.add_argument_group("generator", architecture=True, from_dataset=True)
         group.add_argument("--ngf", type=whole(1), default=64, help="channels of the first layer")
 
     architecture: its value is fixed by the weights; a later command may not contradict it.
-    replaceable: it shapes only the first or last layers, adds some, or is of a network that is not drawn with: what starts from
-        --load_pretrain takes it over, as it takes over architecture, but may set it otherwise; those layers then start afresh.
-    inherited: test and encode take it over from the experiment when left out. A resume takes over every flag.
-    from_dataset: dataset.json may set it; so never what names a path, a file, a device or an experiment.
-    without_effect: accepted because the commands of pix2pixHD's users hold it; --help names it in its last line only.
-    A flag that says nothing is none of these. The five are attributes too, as sets of destinations.
+    replaceable: it shapes only the first or last layers, adds some, or belongs to a network that inference does not use. A
+        training from --load_pretrain uses the experiment's value by default, like architecture, but may set another; those
+        layers are then initialised anew.
+    inherited: test and encode use the experiment's value by default. A resumed training uses all values of the experiment.
+    from_dataset: dataset.json may set it; so never a flag for a path, a file, a device or an experiment.
+    without_effect: accepted for compatibility with pix2pixHD's commands; only the last line of --help lists it.
+    All default to False. The parser has the sets of destinations as attributes of the same names.
 
-    Every switch NAME is turned off with --no-NAME, whatever turned it on; of several the last holds.
+    Every switch NAME is turned off by --no-NAME, whatever turned it on; the last of several applies.
     """
 
     def __init__(self, closing: str = "", **kwargs):
-        """closing: what --help says last, before the flags without effect."""
+        """closing: the end of --help, before the flags without effect."""
         self._closing = closing
         self.architecture: set[str] = set()
         self.inherited: set[str] = set()
@@ -42,7 +43,7 @@ class FlagParser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=_Help, usage="%(prog)s [flags]", **kwargs)
 
     def add_argument_group(self, *args, **kwargs):
-        """As argparse's; architecture and so on hold for each of its flags that does not say otherwise."""
+        """As argparse's, with properties that are the defaults of its flags."""
         group = _Group(self, *args, **kwargs)
         self._action_groups.append(group)
         return group
@@ -82,7 +83,7 @@ class FlagParser(argparse.ArgumentParser):
         return {action.dest: action for action in self._actions if action.dest != "help"}
 
     def convert(self, action: argparse.Action, value, where: str):
-        """Check a value that did not come from the command line as if it had. Raises UserError naming `where`."""
+        """Validate and convert a value of other origin like one of the command line. Raises UserError naming `where`."""
         try:
             if action.nargs == 0:
                 if not isinstance(value, bool):
@@ -101,7 +102,7 @@ class FlagParser(argparse.ArgumentParser):
 
 
 class _Group(argparse._ArgumentGroup):
-    """Flags under one heading of --help, and what they have in common."""
+    """Flags under one heading of --help, with common properties."""
 
     def __init__(self, parser: FlagParser, *args, **kwargs):
         self.parser, self.kinds = parser, {kind: kwargs.pop(kind, False) for kind in _KINDS}
@@ -113,7 +114,7 @@ class _Group(argparse._ArgumentGroup):
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """As wide as the terminal. Of descriptions, indented paragraphs stay as they are: examples."""
+    """Help as wide as the terminal. Indented paragraphs of descriptions, which are examples, are not wrapped."""
 
     def __init__(self, prog, **kwargs):
         super().__init__(prog, max_help_position=30, **kwargs)
@@ -208,7 +209,7 @@ class Repeated(argparse._AppendAction):
     """A flag that may be given several times: its values as a list, in their order."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        if not isinstance(getattr(namespace, self.dest, None), list):  # the parser marks what was not given
+        if not isinstance(getattr(namespace, self.dest, None), list):  # the parser's marker of flags that are not given
             setattr(namespace, self.dest, [])
         super().__call__(parser, namespace, values, option_string)
 

@@ -1,4 +1,4 @@
-"""A command that a launcher or a scheduler starts once more goes on from what it has saved."""
+"""Resuming trainings that a launcher or scheduler restarts with the same command line."""
 from __future__ import annotations
 
 import os
@@ -10,7 +10,7 @@ from util.checkpoint import STATE, is_saved
 
 
 def resuming(argv: list[str]) -> list[str]:
-    """The command line that goes on from an interruption: without the flags that said where the run began."""
+    """The command line that resumes a training: with --continue_train instead of the flags of its start."""
     words, skip = [], False
     for word in argv:
         flag, _, value = word.partition("=")
@@ -21,16 +21,16 @@ def resuming(argv: list[str]) -> list[str]:
     return [*words, "--continue_train"]
 
 
-def as_meant(argv: list[str], first) -> list[str]:
-    """What a training's command line means where a launcher or a scheduler may have started it before.
+def adapted(argv: list[str], first) -> list[str]:
+    """The command line of a training, adapted if a launcher or scheduler may have restarted it.
 
-    `torchrun --max_restarts` starts the same command again after a failure: it then goes on from its own checkpoint. SLURM does
-    so with a job of --requeue, in which --continue_train is therefore no error where there is nothing to go on from yet.
+    `torchrun --max_restarts` runs the same command again after a failure, which then resumes from its checkpoint. SLURM does so
+    with --requeue; its jobs pass --continue_train, which is therefore ignored while there is no checkpoint.
     first: the flags of the first phase.
     """
     root = Path(first.checkpoints_dir or "./checkpoints")
     folder = root / (first.name or first.continue_train and saved.trained_last(root) or "label2city")
-    if distributed.remembered(begun(folder)) and _holds_checkpoint(folder):
+    if distributed.has_restart_mark(restart_mark(folder)) and _holds_checkpoint(folder):
         return resuming(argv)
     may_restart = "SLURM_JOB_ID" in os.environ or os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
     if first.continue_train and may_restart and not _holds_checkpoint(folder):
@@ -39,9 +39,9 @@ def as_meant(argv: list[str], first) -> list[str]:
     return argv
 
 
-def begun(folder: Path) -> str:
-    """What the launcher remembers of a training that has set aside what an earlier one of its name had left in `folder`."""
-    return f"begun/{folder}"
+def restart_mark(folder: Path) -> str:
+    """The restart mark of a training in `folder`, set once the checkpoints there are its own, not those of an earlier one."""
+    return f"restart_mark/{folder}"
 
 
 def _holds_checkpoint(folder: Path) -> bool:

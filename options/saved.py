@@ -1,4 +1,4 @@
-"""opt.json: what an experiment was trained with, and which of it a later command takes over."""
+"""opt.json, the record of an experiment's options, and which of them later commands inherit."""
 from __future__ import annotations
 
 import json
@@ -12,15 +12,15 @@ from util.errors import UserError
 from util.experiment import experiment_folder, versions
 from util.files import atomic_write, read_json
 
-# flags that belong to one call, never to the experiment
+# flags of a single command, which are never inherited
 PERSONAL = {"name", "checkpoints_dir", "gpu_ids", "local_rank", "verbose", "continue_train", "load_pretrain",
             "which_epoch", "phase", "results_dir", "debug"}
 
 
 def find(options, first) -> dict:
-    """The record a command starts from: {'options', 'path', 'name'}; {} where there is none.
+    """The record from which a command inherits options: {'options', 'path', 'name'}; {} if there is none.
 
-    options: the BaseOptions (its role says what is looked for). first: the flags of the first phase.
+    options: the BaseOptions, whose role decides. first: the flags of the first phase.
     """
     root = Path(first.checkpoints_dir or "./checkpoints")
     if options.role == "train" and not first.continue_train:
@@ -57,7 +57,7 @@ def trained_last(root: Path) -> str | None:
     found = []
     for folder in root.iterdir() if root.is_dir() else ():
         marks = [folder / "latest_state.pth", folder / "iter.txt", *folder.glob("*_net_*.pth")]
-        # a folder of copied weights counts only where nothing was trained here
+        # experiments that were trained here take precedence over copied weights
         trained = any(mark.is_file() for mark in marks[:2])
         times = [mark.stat().st_mtime for mark in (marks[:2] if trained else marks) if mark.is_file()]
         if times:
@@ -66,7 +66,7 @@ def trained_last(root: Path) -> str | None:
 
 
 def read(folder: Path) -> dict:
-    """The record of an experiment: {'options', 'path'}; {} where there is none. Raises UserError for one that holds none."""
+    """The record of an experiment: {'options', 'path'}; {} if it has none. Raises UserError for a broken one."""
     path = folder / "opt.json"
     if not os.path.isfile(path):  # False, too, for a name too long to exist
         return {}
@@ -77,8 +77,8 @@ def read(folder: Path) -> dict:
 
 
 def inherited_values(options, parser, record) -> dict:
-    """The saved values a command takes over, checked like typed ones. A resume takes all, others what shapes
-    networks and data."""
+    """The values that a command inherits, validated like those of the command line. A resumed training inherits all, other
+    commands those of architecture and data."""
     wanted = set(parser.flags()) if options.role == "train" else parser.architecture | parser.inherited
     values = converted(parser, record, wanted)
     if "resize_or_crop" in values and options.role != "train":
@@ -87,7 +87,7 @@ def inherited_values(options, parser, record) -> dict:
 
 
 def converted(parser, record, wanted: set[str]) -> dict:
-    """The wanted values of a record, of flags that the parser has, checked like typed ones."""
+    """The values of a record for the flags `wanted` that the parser has, validated like those of the command line."""
     known, actions = record.get("options", {}), parser.flags()
     return {dest: parser.convert(actions[dest], known[dest], record["path"])
             for dest in sorted((wanted - PERSONAL) & set(known) & set(actions))}
@@ -96,7 +96,7 @@ def converted(parser, record, wanted: set[str]) -> dict:
 def write(opt) -> None:
     """Write opt.json (for programs) and opt.txt (for people) into the experiment's folder."""
     folder = experiment_folder(opt)
-    forced = {k for k, source in opt.sources.items() if source == "encoding"}  # of the encoding, not of the experiment
+    forced = {k for k, source in opt.sources.items() if source == "encoding"}  # set for encoding only
     flags = {k: _plain(v) for k, v in opt.flags().items() if k not in forced}
     record = {"options": flags, "sources": dict(opt.sources), "command": opt.command, "seed": opt.seed,
               "versions": versions(), "notes": list(opt.notes)}
@@ -117,7 +117,7 @@ def _plain(value):
 
 
 def known_kind(name, lookup, path: str) -> str:
-    """A model's or data set's name in a record. Raises UserError naming the record where there is none of that name."""
+    """The name of a model or data set in a record. Raises UserError naming the record if it is unknown."""
     try:
         lookup(str(name))
     except UserError as error:

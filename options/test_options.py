@@ -1,4 +1,4 @@
-"""Flags of the results."""
+"""The flags of test.py."""
 from __future__ import annotations
 
 from options.base_options import BaseOptions
@@ -32,6 +32,6 @@ class TestOptions(BaseOptions):
         return parser
 
     def finish_values(self, values, sources):
-        """Test pictures come in order and are never mirrored."""
+        """Test pictures are read in order, without flipping."""
         for key, value in {"serial_batches": True, "no_flip": True}.items():
             values[key], sources[key] = value, "test" if not values[key] else sources[key]

@@ -1,4 +1,4 @@
-"""Flags of the training loop."""
+"""The flags of training."""
 from __future__ import annotations
 
 from options import saved
@@ -26,8 +26,8 @@ class TrainOptions(BaseOptions):
         return parser
 
     def finish_values(self, values, sources):
-        """--debug means a short run that shows everything; encoding looks at each picture once, as it is."""
-        _say_where_to_start(self.role, values, sources)
+        """Set the values that --debug implies; encoding reads each picture once, in order, without flipping."""
+        _check_start(self.role, values, sources)
         if values["debug"]:
             forced = {"display_freq": 1, "print_freq": 1, "niter": 1, "niter_decay": 0, "max_dataset_size": 10}
             for key, value in forced.items():
@@ -37,7 +37,7 @@ class TrainOptions(BaseOptions):
                 values[key], sources[key] = value, "encoding"
 
 
-def _say_where_to_start(role, values, sources):
+def _check_start(role, values, sources):
     """Check that --continue_train, --load_pretrain and --which_epoch agree. A file given to --load_pretrain names both its
     folder and its epoch."""
     folder, epoch = saved.pretrained(values["load_pretrain"])

@@ -101,7 +101,7 @@ def test_forget_keeps_the_newest(folder):
     with Checkpoint(folder) as checkpoint:
         for epoch in (2, 10, 9):
             checkpoint.save(Small(epoch), Position(epoch, 0, 5), epoch=epoch)
-        checkpoint.forget(2)
+        checkpoint.prune(2)
     assert names(folder) == sorted([*SAVED, *(f"{n}_net_{x}.pth" for n in (9, 10) for x in "DG")])
 
 

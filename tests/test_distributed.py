@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.sampler import EpochSampler, RunSampler
+from data.sampler import BlockSampler, EpochSampler
 from models.predictor import Predictor
 from tests import together
 from tests.conftest import LOSSES, NETWORK, ROOT, SIZES, call, same, succeed, tree, write_root
@@ -381,8 +381,9 @@ def test_shares_make_up_the_batch_in_order(length, batch, world):
 
 @pytest.mark.parametrize("length, batch, world", [(11, 5, 2), (7, 1, 3), (2, 1, 4)])
 def test_runs_make_up_the_list_in_order(length, batch, world):
-    samplers = [RunSampler(length, batch, False, 0, rank, world) for rank in range(world)]
+    samplers = [BlockSampler(length, batch, False, 0, rank, world) for rank in range(world)]
     runs = [[i for keys in sampler for _, i in keys] for sampler in samplers]
     assert [i for run in runs for i in run] == list(range(length))
-    assert [sampler.before() for sampler in samplers] == [[i for run in runs[:rank] for i in run] for rank in range(world)]
+    assert [sampler.of_lower_ranks() for sampler in samplers] == \
+        [[i for run in runs[:rank] for i in run] for rank in range(world)]
     assert max(map(len, runs)) - min(map(len, runs)) <= batch

@@ -119,7 +119,7 @@ def test_whatever_ends_a_process_it_first_waits_for_the_threads_of_its_group(tmp
     @command_line
     def main():
         dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
-        monkeypatch.setattr(distributed, "_messages", dist.new_group(backend="gloo"))
+        monkeypatch.setattr(distributed, "_objects", dist.new_group(backend="gloo"))
         started.update(threads() - others)
         if error:
             raise error

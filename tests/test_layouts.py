@@ -87,7 +87,7 @@ def test_gradients_are_the_same_in_every_layout(kind, count):
 def test_exchanged_gradients_lie_like_their_weights(name, root, tmp_path, group, monkeypatch):
     models = [lay_out(training(name, root, tmp_path)[0], layout) for layout in FORMATS]
     loader = training(name, root, tmp_path)[1]
-    monkeypatch.setattr(distributed, "world", lambda: 2)  # gradients are wanted whole
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)  # gradients are wanted whole
     for _ in range(2):
         for model in models:
             torch.manual_seed(1)

@@ -70,8 +70,8 @@ def apart(argv) -> str | None:
 def killed(argv) -> str | None:
     """A training whose second process dies after the fourth step, where torchrun has not started it before."""
     def act(model, steps):
-        if steps == 4 and not distributed.is_main() and not distributed.remembered("killed"):
-            distributed.remember("killed")
+        if steps == 4 and not distributed.is_main() and not distributed.has_restart_mark("killed"):
+            distributed.set_restart_mark("killed")
             os.kill(os.getpid(), signal.SIGKILL)
 
     return carry_out(after_steps(act), ["train.py", *argv])

@@ -290,7 +290,7 @@ class Checkpoint:
             raise Diverged(f"epoch {epoch}: training diverged: numbers are not finite in {first_few(wrong)}, so they "
                            f"were not saved; {remedy} a lower --lr")
 
-    def forget(self, keep: float) -> None:
+    def prune(self, keep: float) -> None:
         """Delete all numbered checkpoints except the newest `keep`; inf keeps all."""
         if not self.writes:
             return

@@ -1,7 +1,7 @@
-"""Several processes that work as one: they share every batch of a training, and the pictures of a test.
+"""Distributed training and inference: launching processes, collectives, and errors in one of them.
 
-Started by torchrun, or by the script itself where --gpu_ids names several devices. Everything here is a no-op in a single
-process.
+Processes are launched by torchrun, or by a script itself if --gpu_ids names several devices. In a single process, all functions
+here are no-ops.
 """
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from util.lazy import LazyModule
 
 torch, dist = LazyModule("torch"), LazyModule("torch.distributed")
 
-_PATIENCE = timedelta(days=7)  # for what waits on another's share of the pictures; one that dies is noticed at once
-_store = None  # what the processes of this start share, by the launcher
-_messages = None  # the group that exchanges flags and Python objects, on the CPU whatever the device
+_TIMEOUT = timedelta(days=7)  # as ranks wait for others to process their pictures; a process that dies is noticed at once
+_store = None  # the key-value store of the process group
+_objects = None  # the gloo group for flags and Python objects, also if tensors are on GPUs
 
 
 def launched() -> bool:
@@ -30,15 +30,15 @@ def launched() -> bool:
 
 
 def launch(processes: int) -> None:
-    """Run this command line in `processes` processes under torchrun, and end as they end. Does not return.
+    """Run this command line in `processes` processes under torchrun, and exit with their status. Does not return.
 
-    Raises UserError where a signal ended one of them, which then could not say so itself.
+    Raises UserError if a signal ended one of them, which then could not report an error itself.
     """
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing import api
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    def stop_once(number, frame):  # torchrun passes a signal on and waits for the processes, but a second one ends its waiting
+    def stop_once(number, frame):  # torchrun forwards a signal and waits for the processes, unless it gets a second one
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)
         raise api.SignalException("stopped", signal.Signals(number))
@@ -47,13 +47,13 @@ def launch(processes: int) -> None:
     print(f"Starting {processes} processes, one a device")
     sys.stdout.flush()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")  # seconds to finish the step and save, once interrupted
-    logging.disable(logging.CRITICAL)  # torchrun's accounts of a failure; the process that failed has told the user
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")  # seconds to finish the step and save after a signal
+    logging.disable(logging.CRITICAL)  # torchrun's reports of a failure; the process that failed has printed its error
     try:
         run.main(["--standalone", "--nproc_per_node", str(processes), *sys.argv])
     except ChildFailedError as error:
         ends = {failure.exitcode: number for number, failure in error.failures.items() if failure.exitcode != -signal.SIGTERM}
-        first = min(ends, default=128 + signal.SIGTERM)  # a signal before a status; torchrun ends the rest by SIGTERM
+        first = min(ends, default=128 + signal.SIGTERM)  # signals, which are negative, first; torchrun ends others by SIGTERM
         if first < 0:
             raise UserError(f"process {ends[first]} of {processes} was ended by {signal.Signals(-first).name}; if the machine "
                             "ran out of memory, lower --nThreads or name fewer --gpu_ids") from error
@@ -64,20 +64,20 @@ def launch(processes: int) -> None:
 
 
 def start(device) -> None:
-    """Join the other processes: nccl between CUDA devices, gloo between CPUs and for messages."""
-    global _messages, _store
+    """Initialise the process group: nccl between CUDA devices, gloo between CPUs and for objects."""
+    global _objects, _store
     if launched() and not dist.is_initialized():
         _store = _store_of_this_start()
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=_store, rank=rank(), world_size=world())
-        _messages = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=_store, rank=rank(), world_size=world_size())
+        _objects = dist.new_group(backend="gloo", timeout=_TIMEOUT)
 
 
 def _store_of_this_start():
-    """The launcher's store, under a name that all processes of this start know and those of no other.
+    """The launcher's store, with a key prefix that only the processes of this start have in common.
 
-    torchrun keeps the store when it starts them again, with the addresses of those that died. It counts its restarts, but on
-    each machine for itself. So the first process chooses the name, and gives it to each other one under the number of its
-    start; it does so until that one has it, as a number read too early is that of a start before.
+    torchrun keeps its store when it restarts the processes, with the addresses of dead ones, and counts restarts on each
+    machine separately. So rank 0 chooses the prefix and sends it to each other rank under the number of that rank's start,
+    repeatedly until it is acknowledged, as a number that is read too early is that of the previous start.
     """
     store, number, count = next(dist.rendezvous("env://"))
     if number:
@@ -93,64 +93,63 @@ def _store_of_this_start():
 
 
 def stop(orderly: bool = True) -> None:
-    """Leave the group, and wait for gloo's threads.
+    """Destroy the process group, and wait for gloo's threads.
 
-    They let go of what was exchanged, for which they need Python; one that came to it while the interpreter ends would abort
-    the process. orderly: False where the others may not be at the same place; nccl's group, which would wait for them, is then
-    left to the end of the process.
+    The threads release tensors, for which they need the interpreter; while it is finalised, that would abort the process.
+    orderly: False if other ranks may not call this now; nccl's group, which would wait for them, is then not destroyed.
     """
-    global _messages, _store
+    global _objects, _store
     if not dist.is_initialized():
         return
     if orderly or dist.get_backend() == "gloo":
         dist.destroy_process_group()
-    elif _messages is not None:
-        dist.destroy_process_group(_messages)
-    _messages = _store = None  # the last references: the threads end with them
+    elif _objects is not None:
+        dist.destroy_process_group(_objects)
+    _objects = _store = None  # the last references; then the threads end
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """The rank of this process, from 0."""
     return int(os.environ["RANK"]) if launched() else 0
 
 
-def world() -> int:
-    """How many processes there are."""
+def world_size() -> int:
+    """The number of processes."""
     return int(os.environ["WORLD_SIZE"]) if launched() else 1
 
 
 def is_main() -> bool:
-    """Whether this process is the one that shows and saves."""
+    """Whether this is rank 0, the process that prints and saves."""
     return rank() == 0
 
 
 def barrier() -> None:
-    """Wait for the other processes."""
+    """Wait for all processes."""
     if dist.is_initialized():
-        dist.barrier(group=_messages)
+        dist.barrier(group=_objects)
 
 
 def seed_step(seed: int, done: int) -> None:
-    """Let dropout and noise differ between the shares of a batch, and follow from (seed, pictures done, process).
+    """Seed dropout and noise by (seed, pictures done, rank), so that they differ between ranks and are the same after a resume.
 
-    So a run of several processes goes on with the noise it would have had. One process alone keeps its random state.
+    A single process keeps its random state instead, which checkpoints save.
     """
     if launched():
         torch.manual_seed((seed * 1_000_003 + done) * 4096 + rank())
 
 
-def any_of(value: int) -> int:
-    """The largest `value` over all processes: an interruption of one stops all, after the same step."""
+def all_reduce_max(value: int) -> int:
+    """All-reduce an integer with max: a flag that any process sets is set in all, after the same step."""
     if not dist.is_initialized():
         return value
     shared = torch.tensor(int(value))
-    dist.all_reduce(shared, op=dist.ReduceOp.MAX, group=_messages)
+    dist.all_reduce(shared, op=dist.ReduceOp.MAX, group=_objects)
     return int(shared)
 
 
 def weighted_sum(values: torch.Tensor, weight: float) -> torch.Tensor:
-    """Sum over the processes of weight * values. With weight = a process's share of the batch, means of the shares become
-    those of the batch."""
+    """All-reduce weight * values with sum. With weight = the rank's share of the batch, means over shares become means over the
+    batch."""
     if not dist.is_initialized():
         return values
     total = values * weight
@@ -158,44 +157,44 @@ def weighted_sum(values: torch.Tensor, weight: float) -> torch.Tensor:
     return total
 
 
-def from_main(find):
-    """What find() gives in the first process, in all of them; it must be plain values. A UserError is raised in all."""
+def broadcast_result(function):
+    """Call function() on rank 0 and broadcast its result, plain values. A UserError ends all processes."""
     if not dist.is_initialized():
-        return find()
+        return function()
     found = [None]
     if is_main():
         try:
-            found = [find()]
+            found = [function()]
         except UserError as error:
             found = [error]
-    dist.broadcast_object_list(found, src=0, group=_messages)
+    dist.broadcast_object_list(found, src=0, group=_objects)
     if isinstance(found[0], UserError):
-        raise told_by_main(found[0])
+        raise error_on_rank_zero(found[0])
     return found[0]
 
 
-def found_by_main(find):
-    """What find() finds in the first process, a state dict or None and why, in all of them: all train with the same weights.
+def broadcast_state_dict(function):
+    """Call function() -> (state dict or None, reason) on rank 0, and give all ranks the same result.
 
-    Only in the first one does the state dict hold them; in the others it holds zeros, until `take_weights_of_main`.
+    On other ranks the state dict has the same shapes, but zeros, until `broadcast_weights`.
     """
     if not dist.is_initialized():
-        return find()
+        return function()
     found = []
 
     def shapes():
-        found.append(find())
+        found.append(function())
         state, reason = found[0]
         return state and {key: (tuple(value.shape), value.dtype) for key, value in state.items()}, reason
 
-    state, reason = from_main(shapes)
+    state, reason = broadcast_result(shapes)
     if is_main():
         return found[0]
     return state and {key: torch.zeros(shape, dtype=dtype) for key, (shape, dtype) in state.items()}, reason
 
 
-def take_weights_of_main(module: torch.nn.Module) -> None:
-    """Give all processes the first one's parameters and buffers. Raises UserError where their networks differ."""
+def broadcast_weights(module: torch.nn.Module) -> None:
+    """Broadcast rank 0's parameters and buffers. Raises UserError if shapes differ between the processes."""
     if not dist.is_initialized():
         return
     tensors = {name: value.detach() for found in (module.named_parameters(), module.named_buffers()) for name, value in found}
@@ -208,50 +207,47 @@ def take_weights_of_main(module: torch.nn.Module) -> None:
 
 
 def require_same(describe) -> None:
-    """Compare describe(), {what: plain value}, of all processes. Raises UserError, in one line for all, where they differ."""
+    """Compare describe(), {description: plain value}, between all processes. Raises UserError if they differ."""
     if not dist.is_initialized():
         return
-    everybodys = [None] * dist.get_world_size()
-    dist.all_gather_object(everybodys, describe(), group=_messages)
-    for number, own in enumerate(everybodys):
-        differing = [key for key in {**everybodys[0], **own} if own.get(key) != everybodys[0].get(key)]
+    values = [None] * dist.get_world_size()
+    dist.all_gather_object(values, describe(), group=_objects)
+    for number, own in enumerate(values):
+        differing = [key for key in {**values[0], **own} if own.get(key) != values[0].get(key)]
         if differing:
-            raise told_by_main(UserError(
+            raise error_on_rank_zero(UserError(
                 f"process {number} differs from process 0 in {first_few(differing)}; nothing was saved; see that all machines "
                 "have the same data, checkpoints and versions, then go on from the last checkpoint with --continue_train"))
 
 
 def gather(value) -> list | None:
-    """Every process's value, in their order, in the first process; None in the others. Waits for the slowest."""
+    """The values of all ranks, in their order, on rank 0; None on the others."""
     if not dist.is_initialized():
         return [value]
-    values = [None] * world() if is_main() else None
-    dist.gather_object(value, values, group=_messages)
+    values = [None] * world_size() if is_main() else None
+    dist.gather_object(value, values, group=_objects)
     return values
 
 
-def common_fault(fault: UserError | None) -> UserError | None:
-    """A fault that any of the processes has, in all of them: they stop at the same step."""
-    if not dist.is_initialized() or not any_of(fault is not None):
+def any_fault(fault: UserError | None) -> UserError | None:
+    """The first rank's fault, if any rank has one, on all ranks, so that they stop at the same step."""
+    if not dist.is_initialized() or not all_reduce_max(fault is not None):
         return fault
-    texts = [None] * world()
-    dist.all_gather_object(texts, None if fault is None else str(fault), group=_messages)
+    texts = [None] * world_size()
+    dist.all_gather_object(texts, None if fault is None else str(fault), group=_objects)
     return UserError(next(text for text in texts if text is not None))
 
 
-def told_by_main(error: Exception) -> Exception:
-    """An error that all processes have at once, for `raise`: the first one tells it, the others just end.
+def error_on_rank_zero(error: Exception) -> Exception:
+    """An exception to raise in all processes at once: the error on rank 0, and a plain exit on the others.
 
-    They end with status 0, as launchers stop the rest at the first failure, and the first process may still have to save.
+    Those exit with status 0, as launchers end all processes at the first failure, and rank 0 may still have to save.
     """
     return error if is_main() else SystemExit(0)
 
 
 def is_first_failure(message: str) -> bool:
-    """Whether no other process has failed before this one, which then tells the user: one fault, one line.
-
-    The message is left for torchrun's own account, too.
-    """
+    """Whether no other process has failed before this one, so that only one prints its error. It is passed to torchrun, too."""
     if not launched():
         return True
     try:
@@ -260,38 +256,38 @@ def is_first_failure(message: str) -> bool:
         else:
             first = _launcher_store().add(f"failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", 1) == 1
     except (KeyError, ValueError, RuntimeError):
-        return True  # the launcher keeps no such record: better told twice than not at all
+        return True  # without the launcher's store, print it: twice is better than not at all
     if first and "TORCHELASTIC_ERROR_FILE" in os.environ:
-        account = {"message": {"message": message, "extraInfo": {"timestamp": str(int(time.time()))}}}
+        report = {"message": {"message": message, "extraInfo": {"timestamp": str(int(time.time()))}}}
         with open(os.environ["TORCHELASTIC_ERROR_FILE"], "w") as stream:
-            json.dump(account, stream)
+            json.dump(report, stream)
     return first
 
 
-def remember(what: str) -> None:
-    """Leave word for later starts of the processes under the same torchrun."""
+def set_restart_mark(key: str) -> None:
+    """Set a mark that later starts of the processes by the same torchrun can read."""
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        _launcher_store().set(what, "")
+        _launcher_store().set(key, "")
 
 
-def remembered(what: str) -> bool:
-    """Whether an earlier start of the processes under the same torchrun has left word."""
-    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and _launcher_store().check([what])
+def has_restart_mark(key: str) -> bool:
+    """Whether an earlier start of the processes by the same torchrun has set a mark."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and _launcher_store().check([key])
 
 
 def _launcher_store():
-    """A connection to the store that the launcher keeps as long as it lives. Raises KeyError, ValueError or RuntimeError."""
+    """A connection to the launcher's store, which survives restarts. Raises KeyError, ValueError or RuntimeError."""
     return dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=timedelta(seconds=5))
 
 
-def quiet_unless_main() -> None:
-    """Let only the first process print."""
+def silence_other_ranks() -> None:
+    """Silence stdout on all ranks but 0."""
     if not is_main():
         sys.stdout = open(os.devnull, "w", errors="replace")  # noqa: SIM115 - for the rest of the process
 
 
-class Quiet:
-    """Stands in for what only the first process has: every method does nothing."""
+class NoOp:
+    """A stand-in, on other ranks, for an object that only rank 0 has: all methods do nothing."""
 
     def __getattr__(self, name):
         return lambda *args, **kwargs: None

@@ -31,7 +31,7 @@ class Journal:
 
     def __init__(self, folder, sources: dict[str, str]):
         self.path = Path(folder) / f".measured-{distributed.rank()}.pth"
-        self.sources = {**sources, "the number of processes": str(distributed.world())}
+        self.sources = {**sources, "the number of processes": str(distributed.world_size())}
         self._next = time.monotonic() + _SAVE_EVERY
 
     def restore(self, metrics) -> int:
@@ -77,17 +77,17 @@ def measure(pictures, metrics, journal: Journal) -> None:
     pictures: has `share` and `rows(done)`. metrics: a MetricSet. Raises SystemExit once an interruption has been saved.
     """
     done = journal.restore(metrics)
-    bar = Progress(pictures.share, done) if distributed.is_main() else distributed.Quiet()
+    bar = Progress(pictures.share, done) if distributed.is_main() else distributed.NoOp()
     with Interrupts() as interrupts, bar:
         for names, rows in pictures.rows(done):
             metrics.add_rows(names, rows)
             done += len(names)
             bar.update(len(names))
-            if interrupts.wanted or journal.due():
+            if interrupts.received or journal.due():
                 journal.save(metrics, done)
-            if interrupts.wanted:
+            if interrupts.received:
                 print(f"Stopped after {done} of {pictures.share} pictures; the same command goes on from there")
-                raise SystemExit(128 + interrupts.wanted)  # each process by itself: they need not be at the same picture
+                raise SystemExit(128 + interrupts.received)  # each process by itself: they need not be at the same picture
     journal.save(metrics, done)
 
 

@@ -55,7 +55,7 @@ class GradientExchange:
                 hook.remove()
         self._send(weight, complete=False)
         if self._order is None:
-            first = distributed.from_main(lambda: came)
+            first = distributed.broadcast_result(lambda: came)
             self._order = [*first, *(i for i in order if i not in first)]
 
     def _send(self, weight: float, complete: bool) -> None:

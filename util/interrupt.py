@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that the loop grants between two steps."""
+"""Handling of Ctrl-C and SIGTERM: the training stops after the current step and saves."""
 from __future__ import annotations
 
 import signal
@@ -8,51 +8,51 @@ from util import distributed
 
 
 class Interrupts:
-    """While open, SIGINT and SIGTERM end nothing; the loop asks `agreed()` after each step, and stops if so.
+    """A context in which SIGINT and SIGTERM are only recorded; the loop calls `should_stop()` after each step.
 
-    Schedulers signal every process of a job, and launchers pass on to theirs what they get, so that one wish may come twice
-    or to one process alone. A second SIGTERM therefore adds nothing, nor does anything that comes while the last checkpoint is
-    saved. A second Ctrl-C ends a process that no launcher has started, at once.
+    Schedulers signal every process of a job, and launchers forward signals to their processes, so a process may receive a
+    signal twice or not at all. Further SIGTERMs are therefore ignored, as are all signals while the last checkpoint is saved. A
+    second Ctrl-C ends a process at once, unless it was launched as one of several.
 
-    wanted: the first signal that came to this process, or 0. agreed_on: what `agreed` last found, the same in all processes.
+    received: the first signal of this process, or 0. stop_signal: that of any process, as of the last `should_stop()`, or 0.
     """
 
     def __init__(self):
-        self.wanted = self.agreed_on = 0
+        self.received = self.stop_signal = 0
         self._before = {}
 
     def __enter__(self):
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
+            self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *error):
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _note(self, number, frame):
-        first = not self.wanted
-        self.wanted = self.wanted or number
+    def _handle(self, number, frame):
+        first = not self.received
+        self.received = self.received or number
         if distributed.launched():
-            return  # it may be the launcher that ends the rest after a failure; that is told once all have agreed
+            return  # `should_stop` prints it, which is not reached if the launcher sent the signal after a failure
         if number == signal.SIGINT and not first:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         if first:
-            self._tell(number, " (Ctrl-C once more to stop at once)" if number == signal.SIGINT else "")
+            self._print(number, " (Ctrl-C once more to stop at once)" if number == signal.SIGINT else "")
 
-    def agreed(self) -> bool:
-        """Whether a signal came to any of the processes: all of them learn it at the same place."""
-        self.agreed_on = distributed.any_of(self.wanted)
-        if self.agreed_on and distributed.launched() and distributed.is_main():
-            self._tell(self.agreed_on)
-        return bool(self.agreed_on)
+    def should_stop(self) -> bool:
+        """Whether any process received a signal; the result is the same in all processes."""
+        self.stop_signal = distributed.all_reduce_max(self.received)
+        if self.stop_signal and distributed.launched() and distributed.is_main():
+            self._print(self.stop_signal)
+        return bool(self.stop_signal)
 
     @staticmethod
-    def _tell(number, how=""):
+    def _print(number, how=""):
         print(f"\n{signal.Signals(number).name}: finishing this step and saving{how}", file=sys.stderr, flush=True)
 
     @property
     def exit_status(self) -> int:
-        """128 plus the signal's number."""
-        return 128 + self.agreed_on
+        """128 plus the signal's number, as in shells."""
+        return 128 + self.stop_signal

@@ -55,7 +55,7 @@ def load_inception(path: str = "", device="cpu") -> tuple[nn.Module, str]:
     published = Published("FID's Inception-v3", f"{name} of torch-fidelity", "--inception_weights", url,
                           {"Conv2d_1a_3x3.conv.weight": (32, 3, 3, 3), "fc.weight": (1008, FEATURES)},
                           also=(name.replace("weights-", "pt_"),))  # pytorch-fid's name of the same file
-    state, reason = distributed.found_by_main(lambda: published.find(path))
+    state, reason = distributed.broadcast_state_dict(lambda: published.find(path))
     if state is None:
         raise NotComputed(f"there are no Inception-v3 weights: {reason}; fetch {url} and give it with --inception_weights FILE")
     checked = io.BytesIO()  # the library unpickles whatever is in a file
@@ -68,7 +68,7 @@ def load_inception(path: str = "", device="cpu") -> tuple[nn.Module, str]:
     except RuntimeError as error:
         raise UserError(f"{path or name}: does not fit FID's Inception-v3 ({str(error)[:200]}); fetch {url} again") from error
     network = Inception(extractor).eval().requires_grad_(False).to(device)
-    distributed.take_weights_of_main(network)
+    distributed.broadcast_weights(network)
     return network, os.path.basename(path) or name
 
 

@@ -25,7 +25,7 @@ def load_lpips(path: str = "", device="cpu") -> tuple[torch.nn.Module, str]:
     network, name, reason = _load(path)
     if network is None:
         raise NotComputed(reason)
-    distributed.take_weights_of_main(network.to(device))
+    distributed.broadcast_weights(network.to(device))
     return network, name
 
 
@@ -40,7 +40,7 @@ def _load(path: str):
     url = torchvision.models.AlexNet_Weights.IMAGENET1K_V1.url
     published = Published("AlexNet's features", "torchvision's alexnet state dict", "--lpips_weights", url,
                           {"features.0.weight": (64, 3, 11, 11), "features.10.weight": (256, 256, 3, 3)})
-    state, reason = distributed.found_by_main(lambda: published.find(path))
+    state, reason = distributed.broadcast_state_dict(lambda: published.find(path))
     if state is None:
         return None, "", f"there are no AlexNet weights: {reason}; fetch {url} and give it with --lpips_weights FILE"
     network = untrained_lpips(lpips)
