@@ -58,15 +58,17 @@ def sliced_wasserstein(patches: np.ndarray, others, seed) -> list[float]:
     Args:
         patches: (n, 147) float32. others: as many patches each.
         seed: of the random directions.
+
+    In float64, rounded to 9 decimals: the last bits of a matrix product depend on the number of threads.
     """
     normalised = [_normalised(one) for one in (patches, *others)]
     random, distances = np.random.default_rng(seed), []
     for _ in range(REPEATS):
-        directions = random.standard_normal((DIRECTIONS, patches.shape[1])).astype(np.float32)
+        directions = random.standard_normal((DIRECTIONS, patches.shape[1]))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         first, *rest = (np.sort(directions @ one.T, axis=1) for one in normalised)
-        distances.append([np.abs(one - first).mean(dtype=np.float64) for one in rest])
-    return np.mean(distances, axis=0).tolist()
+        distances.append([np.abs(one - first).mean() for one in rest])
+    return np.mean(distances, axis=0).round(9).tolist()
 
 
 def _normalised(patches: np.ndarray) -> np.ndarray:
