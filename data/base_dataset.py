@@ -42,6 +42,11 @@ class BaseDataset(ABC):
     def modify_commandline_options(parser, is_train: bool) -> None:
         """Add the data set's own flags, in a group of their own."""
 
+    @staticmethod
+    def complete_options(opt):
+        """The parsed options, with values that the data root gives where no flag says otherwise; `opt.replace` makes them."""
+        return opt
+
     def __init__(self, opt):
         """opt: the parsed options, with opt.needs of the model. Raises UserError naming the flag or file at fault."""
         self.opt, self.needs = opt, opt.needs

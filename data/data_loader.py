@@ -16,7 +16,8 @@ from util.errors import UserError, first_few
 from util.lazy import LazyModule
 
 torch = LazyModule("torch")
-DATASETS = {"aligned": "data.aligned_dataset:AlignedDataset"}
+DATASETS = {"aligned": "data.aligned_dataset:AlignedDataset",
+            "attributes": "data.attributes_dataset:AttributesDataset"}
 
 
 def dataset_class(name: str):

@@ -3,7 +3,8 @@
     python -m datasets.make_sample_faces --out datasets/faces --train 2000 --test 100 --size 512
     python -m datasets.make_sample_faces --flow
 
-The first writes DIR/{train,test}_img/NNNN.jpg, DIR/{train,test}_label/NNNN.png (8 bits, ids 0..18) and DIR/dataset.json.
+The first writes DIR/{train,test}_img/NNNN.jpg, DIR/{train,test}_label/NNNN.png (8 bits, ids 0..18), DIR/dataset.json, and
+tables as of CelebA: DIR/attributes.csv (datasets/portraits/attributes.py) and DIR/identities.csv, each portrait its own person.
 The same seed gives the same files, byte for byte, whatever the number of jobs; portrait NNNN depends only on the seed, its
 number, its split and its size. The second writes both data roots of README's documented flow.
 """
@@ -19,9 +20,11 @@ import numpy as np
 from PIL import Image
 
 from data.dataset_spec import FILE_NAME, face_spec
-from datasets._folders import start_root
+from datasets._folders import start_root, write_csv
 from datasets._program import Program
-from datasets._work import work_through
+from datasets._work import Faults, work
+from datasets.portraits.attributes import ATTRIBUTES, attributes_of
+from datasets.portraits.look import sample_look
 from datasets.portraits.portrait import draw_portrait
 from options.flags import whole
 from util.command_line import command_line
@@ -61,7 +64,13 @@ def make_flow(train: int, test: int, size: int, seed: int = 0, jobs: int = 0) ->
 def _draw(out: Path, train: int, test: int, size: int, seed: int, jobs: int) -> None:
     tasks = [(split, number) for split, count in zip(SPLITS, (train, test)) for number in range(count)]
     _prepare(out, {f"{split}/{number:04d}" for split, number in tasks})
-    work_through(partial(_write_portrait, out, size, seed), tasks, jobs, "portraits")
+    faults = Faults()
+    rows = list(faults.without(work(partial(_write_portrait, out, size, seed), tasks, jobs, "portraits")))
+    faults.report()
+    write_csv(out / "attributes.csv", ("name", "split", *ATTRIBUTES),
+              [(f"{number:04d}", split, *found) for (split, number), found in rows])
+    write_csv(out / "identities.csv", ("name", "split", "identity"),  # by split and number alone, like the portraits
+              [(f"{number:04d}", split, number * len(SPLITS) + SPLITS.index(split)) for split, number in tasks])
 
 
 def _prepare(out: Path, wanted: set[str]) -> None:
@@ -77,13 +86,16 @@ def _prepare(out: Path, wanted: set[str]) -> None:
                         f"({first_few(others, 3)}); name another folder or empty it")
 
 
-def _write_portrait(out: Path, size: int, seed: int, task: tuple[str, int]) -> None:
+def _write_portrait(out: Path, size: int, seed: int, task: tuple[str, int]) -> list[int]:
+    """Draw and write one portrait; gives its attributes, 1 or 0 of each of ATTRIBUTES."""
     split, number = task
     cv2.setNumThreads(1)  # there is a process for each core already, and more threads would change the last bits
-    rng = np.random.default_rng([seed, SPLITS.index(split), number])
-    picture, labels = draw_portrait(rng, size)
+    chance = [seed, SPLITS.index(split), number]
+    picture, labels = draw_portrait(np.random.default_rng(chance), size)
     write_bytes(out / f"{split}_img" / f"{number:04d}.jpg", _encoded(picture, "JPEG", **JPEG))
     write_bytes(out / f"{split}_label" / f"{number:04d}.png", _encoded(labels, "PNG", optimize=True))
+    look = sample_look(np.random.default_rng(chance))  # the same person: the first that a portrait draws by chance
+    return list(attributes_of(look, labels).values())
 
 
 def _encoded(pixels: np.ndarray, form: str, **options) -> bytes:

@@ -199,6 +199,7 @@ class BaseOptions:
             spec = spec.with_unlabelled(values["label_nc"])
         opt = Options(**values, isTrain=self.is_train, role=self.role, spec=spec, sources=sources, saved=record,
                       notes=(), command=shlex.join([Path(sys.argv[0]).name, *argv]))
+        opt = dataset_class(opt.dataset_mode).complete_options(opt)
         model_flags(opt.model).check_options(opt)
         opt = opt.replace(gpu_ids=self._devices(opt))
         opt = opt.replace(needs=model_class(opt.model).needs(opt))  # not before, as models import torch

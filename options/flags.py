@@ -68,6 +68,12 @@ class FlagParser(argparse.ArgumentParser):
                 self._option_string_actions.setdefault(f"--no-{dest}", argparse._StoreFalseAction([f"--no-{dest}"], dest))
         return super().parse_known_args(args, namespace)
 
+    def without(self, *dests: str) -> None:
+        """Accept flags that others have added without effect."""
+        self.without_effect.update(dests)
+        for dest in dests:
+            self.flags()[dest].help = argparse.SUPPRESS
+
     def format_help(self):
         """As argparse's; last, the flags without effect."""
         self.epilog = self._closing

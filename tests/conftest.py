@@ -41,6 +41,7 @@ def picture(random, labels: np.ndarray) -> np.ndarray:
 def write_root(folder, phases, size=(SIDE, SIDE), inst=False, pictures=("label", "img"), seed=0, classes=CLASSES):
     """Make a data root: phases is {'train': 5, ...}, pictures the endings of label and photo folders."""
     random = np.random.default_rng(seed)
+    write_attributes(folder, {phase: [f"p{i:02d}" for i in range(count)] for phase, count in phases.items()})
     for phase, count in phases.items():
         for i in range(count):
             labels = label_map(random, size, classes)
@@ -51,6 +52,17 @@ def write_root(folder, phases, size=(SIDE, SIDE), inst=False, pictures=("label",
             if inst:
                 save(folder / f"{phase}_inst" / f"p{i:02d}.png", labels.astype(np.uint16) * 1000 + (labels > 2))
     return folder
+
+
+ATTRIBUTES = ("Smiling", "Eyeglasses", "Bald")
+
+
+def write_attributes(folder, photos, names=ATTRIBUTES):
+    """Write attributes.csv: photos is {phase: their names}; from three photos on, each attribute varies."""
+    rows = [[name, phase, *(int(i % (k + 2) == k) for k in range(len(names)))]
+            for phase, listed in photos.items() for i, name in enumerate(listed)]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "attributes.csv").write_text("\n".join(",".join(map(str, row)) for row in [["name", "split", *names], *rows]))
 
 
 def save(path, array):

@@ -14,6 +14,8 @@ from data.dataset_spec import CELEBAMASK_HQ, face_spec
 from datasets._work import LEAST_SHARE
 from datasets.make_sample_faces import main, make_sample_faces
 from datasets.portraits import classes
+from datasets.portraits.attributes import ATTRIBUTES, attributes_of, hair_colour_name
+from datasets.portraits.look import sample_look
 from datasets.portraits.portrait import draw_portrait
 from tests.conftest import options, tree
 from util.errors import UserError
@@ -25,6 +27,10 @@ SHIPPED = ROOT / "datasets" / "sample_faces"
 def _make(out: Path, train=3, test=1, size=64, seed=5, jobs=1) -> dict[str, bytes]:
     make_sample_faces(out, train, test, size, seed, jobs)
     return {str(file.relative_to(out)): file.read_bytes() for file in sorted(out.rglob("*")) if file.is_file()}
+
+
+def without_tables(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: content for name, content in files.items() if not name.endswith(".csv")}
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +50,15 @@ def shipped_labels() -> np.ndarray:
 
 def test_same_seed_gives_the_same_bytes_with_two_jobs(made, tmp_path):
     two = _make(tmp_path / "two", train=2 * LEAST_SHARE, jobs=2)
-    assert {name: two[name] for name in made} == made
-    assert len(made) == 2 * (3 + 1) + 1, "pictures, labels and dataset.json, and no unfinished files"
+    assert {name: two[name] for name in made if not name.endswith(".csv")} == without_tables(made)
+    assert len(made) == 2 * (3 + 1) + 3, "pictures, labels, dataset.json and two tables, and no unfinished files"
 
 
 def test_a_portrait_depends_only_on_seed_and_number(made, tmp_path):
     longer = _make(tmp_path / "longer", train=4)
-    assert all(longer[name] == content for name, content in made.items())
+    assert all(longer[name] == content for name, content in without_tables(made).items())
+    for table in ("attributes.csv", "identities.csv"):
+        assert set(made[table].splitlines()) < set(longer[table].splitlines())
     assert len({content for name, content in longer.items() if name.endswith(".jpg")}) == 5, "all differ"
 
 
@@ -186,3 +194,32 @@ def test_another_set_is_not_mixed_in(tmp_path):
     _make(tmp_path, train=2, test=0, size=32)
     with pytest.raises(UserError, match="files of another set"):
         _make(tmp_path, train=1, test=0, size=32)
+
+
+def test_attributes_say_what_the_pictures_show():
+    """Those that a class of the label map shows as well; under a hat nobody is bald, and hair has one colour at most."""
+    shown = {"Eyeglasses": classes.GLASSES, "Wearing_Hat": classes.HAT, "Wearing_Necklace": classes.NECKLACE}
+    counts = dict.fromkeys(ATTRIBUTES, 0)
+    for number in range(40):
+        look = sample_look(np.random.default_rng([1, number]))
+        labels = draw_portrait(np.random.default_rng([1, number]), 128)[1]
+        found = attributes_of(look, labels)
+        assert tuple(found) == ATTRIBUTES
+        for name, label in shown.items():
+            assert found[name] == ((labels == label).sum() >= 8), (number, name)
+        assert sum(found[name] for name in found if name.endswith("_Hair")) <= 1 and not found["Bald"] & found["Wearing_Hat"]
+        counts = {name: counts[name] + found[name] for name in ATTRIBUTES}
+    assert all(0 < count < 40 for count in counts.values()), counts
+
+
+@pytest.mark.parametrize("colour, name", [((30, 24, 24), "Black"), ((96, 62, 42), "Brown"), ((230, 211, 170), "Blond"),
+                                          ((150, 150, 154), "Gray"), ((192, 92, 44), ""), ((60, 90, 200), "")])
+def test_hair_colours_have_celebas_names(colour, name):
+    assert hair_colour_name(np.array(colour) / 255) == name
+
+
+def test_the_shipped_faces_have_their_tables():
+    photos = {(split, file.stem) for split in ("train", "test") for file in (SHIPPED / f"{split}_img").iterdir()}
+    for table in ("attributes.csv", "identities.csv"):
+        header, *rows = [line.split(",") for line in (SHIPPED / table).read_text().splitlines()]
+        assert {(row[1], row[0]) for row in rows} == photos and all(len(row) == len(header) for row in rows)
