@@ -10,7 +10,7 @@ demo: $(VENV)/.ready
 	PYTHON=$(BIN)/python bash scripts/demo.sh
 
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

@@ -127,6 +127,7 @@ def main():
     for command in json.loads(file.read_text()):
         told.append(run(*command))
         distributed.barrier()  # the next command may read what the first process still writes
+    distributed.stop()
     file.with_name(f"told{os.environ['RANK']}.json").write_text(json.dumps(told))
 
 
