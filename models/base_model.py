@@ -69,6 +69,7 @@ class BaseModel(nn.Module, ABC):
                 compile_network(net, self.precision)
         if self.opt.role == "train":
             self.start_training()
+            self._check_names_of_updates()
         else:
             self.start_inference()
         return self
@@ -85,6 +86,14 @@ class BaseModel(nn.Module, ABC):
             p.requires_grad_(id(p) in trained)
         if opt.ema:
             self.averages = WeightAverages({name: self.nets[name] for name in self.inference_networks()}, opt.ema)
+
+    def _check_names_of_updates(self) -> None:
+        """Raise TypeError where updates, optimizers, `max_norm` and `loss_scale` do not go by the same names."""
+        names = {"updates": dict(self.updates()), "max_norm": self.max_norm, "loss_scale": self.loss_scale}
+        for what, given in names.items():
+            if unknown := set(given) - set(self.optimizers):
+                raise TypeError(f"{type(self).__name__}.{what} names {', '.join(sorted(unknown))}, but make_optimizers gives "
+                                f"{', '.join(self.optimizers) or 'none'}")
 
     def start_inference(self) -> None:
         """Prepare for inference and encoding."""
@@ -273,7 +282,7 @@ class BaseModel(nn.Module, ABC):
         for optimizer in self.optimizers.values():  # before the forward pass, whose activations reuse the memory
             optimizer.zero_grad(set_to_none=True)
         self.prepare(batch)
-        losses = [(name, loss()) for name, loss in self.updates()]
+        losses = [(name, _loss_terms(name, loss())) for name, loss in self.updates()]
         terms = {key: value.detach().float() for _, found in losses for key, value in found.items()}
         weight = batch.get("weight", 1.0)
         terms = dict(zip(terms, distributed.weighted_sum(torch.stack(list(terms.values())), weight)))
@@ -465,6 +474,13 @@ class BaseModel(nn.Module, ABC):
             else:
                 raise UserError(weights.missing(name, path))
             self.nets[name] = net
+
+
+def _loss_terms(name: str, found) -> dict[str, torch.Tensor]:
+    """What a loss function gave, if it is what `updates` asks for; else TypeError."""
+    if not isinstance(found, dict) or not all(torch.is_tensor(value) and value.ndim == 0 for value in found.values()):
+        raise TypeError(f"the loss of update {name} gave {found!r:.200}, but {{term: scalar tensor}} is needed")
+    return found
 
 
 def _trained(optimizer) -> list[torch.Tensor]:

@@ -79,3 +79,17 @@ def test_they_train_resume_draw_and_serve(extended, root):
     assert refused.status == 2 and "--code_nc 4: the experiment was trained with --code_nc 3" in refused.err
     refused = call("train", *where[2:], "--dataset_mode", "photos")
     assert refused.status == 2 and "--model pix2pixHD takes label" in refused.err
+
+
+@pytest.mark.parametrize("mistake, message", [
+    ({"max_norm": {"B": 1.0}}, "max_norm names B, but make_optimizers gives A"),
+    ({"updates": lambda self: (("B", self.loss_A),)}, "updates names B, but make_optimizers gives A"),
+    ({"loss_A": lambda self: self.nets["A"][0].weight.sum()}, "loss of update A gave tensor"),
+    ({"loss_A": lambda self: {"L1": self.nets["A"][0].weight}}, "scalar tensor"),
+])
+def test_mistakes_of_a_model_are_named(extended, root, monkeypatch, mistake, message):
+    kind = registry.model_class("autoencoder")
+    for name, value in mistake.items():
+        monkeypatch.setattr(kind, name, value)
+    with pytest.raises(TypeError, match=message):
+        call("train", "--model", "autoencoder", "--name", "ae", "--checkpoints_dir", extended, "--dataroot", root, *SMALL)
