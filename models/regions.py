@@ -67,6 +67,16 @@ class Regions:
             vectors = vectors.to(self.size.dtype).to(self.index.device)
         return _Painting.apply(vectors, self.index, dtype)
 
+    def place(self) -> torch.Tensor:
+        """(N, 2, H, W) float32: x and y of each pixel less its region's mean, over its region's standard deviation."""
+        n, height, width = self.index.shape
+        x, y = (torch.arange(side, device=self.index.device, dtype=self.size.dtype) for side in (width, height))
+        pixels = torch.stack([x.expand(height, width), y[:, None].expand(height, width)]).expand(n, -1, -1, -1)
+        mean = self.mean(pixels)
+        scale = torch.rsqrt((self.mean(pixels.square()) - mean.square()).clamp_min(0) + 1 / 12)  # of a pixel itself
+        scale, shift = self.paint(torch.cat([scale, mean * scale], 1)).chunk(2, 1)
+        return pixels.float() * scale - shift
+
     def pool(self, features: torch.Tensor) -> torch.Tensor:
         """Replace features (N, C, H, W) by their mean over each region."""
         return self.paint(self.mean(features), features.dtype)

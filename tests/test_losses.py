@@ -6,9 +6,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from models.diffaug import DiffAugment
 from models.losses.feature_matching import FeatureMatchingLoss
 from models.losses.gan import GANLoss
+from models.losses.gradient_penalty import gradient_penalty
 from models.losses.perceptual import VGG_WEIGHTS, PyramidLoss, VGGLoss
+from models.losses.segmentation import IGNORED, SegmentationGANLoss, class_weights, label_mix, label_mix_loss
 from models.networks import vgg
 from util.errors import UserError
 
@@ -30,6 +33,64 @@ def test_cross_entropy_of_probabilities():
     result = answers()
     wanted = sum(-torch.log(1 - s[-1]).mean().item() for s in result)
     assert GANLoss(use_lsgan=False)(result, False) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("mode, of_d, of_g", [
+    ("hinge", lambda f, r: F.relu(1 - r).mean() + F.relu(1 + f).mean(), lambda f, r: -f.mean()),
+    ("relativistic", lambda f, r: -F.logsigmoid(r - f).mean(), lambda f, r: -F.logsigmoid(f - r).mean()),
+    ("lsgan", lambda f, r: ((r - 1) ** 2).mean() + (f ** 2).mean(), lambda f, r: ((f - 1) ** 2).mean())])
+def test_adversarial_losses_are_those_of_the_papers(mode, of_d, of_g):
+    fake, real, loss = answers(seed=1), answers(seed=2), GANLoss(mode=mode)
+    pairs = [(f[-1] * 3 - 1, r[-1] * 3 - 1) for f, r in zip(fake, real)]
+    fake, real = ([[one] for one in side] for side in zip(*pairs))
+    assert sum(loss.discriminator(fake, real).values()).item() == pytest.approx(sum(of_d(*p).item() for p in pairs), rel=1e-5)
+    assert loss.generator(fake, real).item() == pytest.approx(sum(of_g(*p).item() for p in pairs), rel=1e-5)
+
+
+def test_the_gradient_penalty_of_a_linear_critic_is_its_squared_norm_whatever_the_size():
+    weight = torch.randn(3, requires_grad=True)
+    for side in (4, 8):
+        found = gradient_penalty(lambda x: [(x * weight[:, None, None]).sum(1, keepdim=True)], torch.rand(2, 3, side, side))
+        assert found.item() == pytest.approx(weight.square().sum().item(), rel=1e-5)
+    found.backward()
+    torch.testing.assert_close(weight.grad, 2 * weight.detach())
+
+
+def test_rare_classes_weigh_more_up_to_a_bound_and_each_picture_by_itself():
+    labels = torch.zeros(2, 8, 8, dtype=torch.long)
+    labels[0, :2], labels[0, 7, 7], labels[1, :4] = 1, 2, IGNORED
+    weights = class_weights(labels, 4)
+    assert weights[0, :3].tolist() == pytest.approx([64 / 47 / 3, 64 / 16 / 3, 8]) and weights[1, 0] == 64 / 32
+    scores, loss = torch.randn(2, 5, 8, 8), SegmentationGANLoss()
+    for got, target, weigh in ((loss.of_classes(scores, labels), labels.clamp_min(0), True),
+                               (loss.of_drawn(scores, labels), torch.full_like(labels, 4), False)):
+        each = F.cross_entropy(scores, target, reduction="none") * (labels != IGNORED)
+        each = each * torch.stack([w[one.clamp_min(0)] for w, one in zip(class_weights(labels, 5), labels)]) if weigh else each
+        assert got.item() == pytest.approx(each.mean().item(), rel=1e-5)
+        parts = [(loss.of_classes if weigh else loss.of_drawn)(scores[i:i + 1], labels[i:i + 1]).item() for i in range(2)]
+        assert got.item() == pytest.approx(sum(parts) / 2, rel=1e-5), "a batch's loss is the mean of its pictures'"
+
+
+def test_label_mix_takes_each_class_from_one_picture():
+    labels = torch.randint(0, 6, (4, 8, 8))
+    mixed, mask = label_mix(torch.ones(4, 3, 8, 8), torch.zeros(4, 3, 8, 8), labels, 6)
+    assert torch.equal(mixed, mask.float().expand(-1, 3, -1, -1)) and 0 < mixed.mean() < 1
+    assert all(mask[i, 0][labels[i] == c].unique().numel() <= 1 for i in range(4) for c in range(6))
+    assert label_mix_loss(mask.float(), torch.ones(4, 1, 8, 8), torch.zeros(4, 1, 8, 8), mask) == 0
+
+
+def test_augmentation_moves_picture_and_labels_alike_and_lets_gradients_through():
+    torch.manual_seed(0)
+    labels = torch.randint(1, 9, (6, 16, 24))
+    image = (labels[:, None] / 10).float().requires_grad_()
+    draw = DiffAugment.draw({"translation", "cutout"}, image)
+    moved, picture = draw.labels(labels, IGNORED), draw.picture(image)
+    torch.testing.assert_close(picture[:, 0], torch.where(moved == IGNORED, 0, moved / 10).float())
+    assert 0.1 < (moved == IGNORED).float().mean() < 0.9
+    picture.sum().backward()
+    assert image.grad.abs().sum() > 0
+    coloured = DiffAugment.draw({"color"}, image).picture(image)
+    assert not torch.equal(coloured, image) and torch.equal(DiffAugment.draw({"color"}, image).labels(labels, 0), labels)
 
 
 def test_feature_matching_weights_layers_and_scales_and_spares_the_real_picture():

@@ -7,6 +7,9 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from models.networks import build, define_D, define_G
 from models.networks.bisenet import BiSeNet
+from models.networks.region import normalized, place_in_regions
+from models.networks.segmentation import SegmentationDiscriminator
+from models.regions import Regions, edges, one_hot
 from tests.conftest import GOLDEN
 from util.errors import UserError
 
@@ -69,11 +72,15 @@ def test_discriminator_widens_to_512_at_most_and_sigmoid_bounds_it():
 @pytest.mark.parametrize("netG, more", [("global", {}), ("local", {"n_local_enhancers": 1}),
                                         ("local", {"n_local_enhancers": 2}),
                                         ("global", {"upsample": "resize"}), ("global", {"feat_skip": 3}),
-                                        ("local", {"feat_skip": 3, "norm": "batch"}), ("global", {"use_dropout": True})])
+                                        ("local", {"feat_skip": 3, "norm": "batch"}), ("global", {"use_dropout": True}),
+                                        ("region", {"n_up": 2, "feat_nc": 2}), ("region", {"n_up": 1, "norm_G": "spade"}),
+                                        ("region", {"n_up": 2, "feat_nc": 2, "of_classes": False})])
 @pytest.mark.parametrize("output_nc", [1, 3])
 def test_generator_keeps_the_size_and_the_range_and_every_parameter_counts(netG, more, output_nc):
     net = define_G(6, output_nc, 4, netG, 2, 1, n_blocks_local=1, **more)
     x = torch.randn(2, 6, 32, 48)
+    if netG == "region":
+        x[:, :3] = torch.eye(3)[torch.randint(0, 3, (2, 32, 48))].movedim(-1, 1)
     kept = x.clone()
     out = net(x)
     assert out.shape == (2, output_nc, 32, 48) and out.abs().max() <= 1 and out.std() > 0
@@ -97,6 +104,71 @@ def test_feature_path_past_the_norms_starts_as_the_identity():
             p.zero_()
         x = torch.rand(1, 6, 16, 16)
         assert torch.allclose(net(x), torch.tanh(x[:, -3:]))
+
+
+def region_input(labels, features, classes=5):
+    """One-hot classes, edges and features painted by class: what the region generator takes."""
+    return torch.cat([one_hot(labels, classes), edges(labels), features[:, labels[0, 0]][None]], 1)
+
+
+def test_the_region_generator_maps_a_style_once_a_class_as_it_would_pixel_by_pixel():
+    torch.manual_seed(0)
+    of_classes, of_pixels = (define_G(9, 3, 4, "region", n_up=2, feat_nc=3, of_classes=flag).eval() for flag in (True, False))
+    state = of_classes.state_dict()
+    joined = {key: value for key, value in state.items() if not key.endswith("style_weight")}
+    for key in [key for key in state if key.endswith("style_weight")]:  # painted features stand before the noise
+        name = key.replace("style_weight", "weight")
+        joined[name] = torch.cat([joined[name][:-1], state[key], joined[name][-1:]])
+    of_pixels.load_state_dict(joined)
+    labels = torch.randint(0, 5, (1, 1, 4, 6)).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    x = region_input(labels, torch.randn(3, 5))
+    with torch.no_grad():
+        torch.testing.assert_close(of_classes(x), of_pixels(x), atol=1e-5, rtol=1e-5)
+
+
+def test_noise_varies_texture_while_training_and_is_the_same_at_each_inference():
+    torch.manual_seed(0)
+    net = define_G(9, 3, 8, "region", n_up=2, feat_nc=3)
+    x = region_input(torch.randint(0, 5, (1, 1, 4, 4)).repeat_interleave(8, 2).repeat_interleave(8, 3), torch.randn(3, 5))
+    with torch.no_grad():
+        noisy = torch.cat([net(x) for _ in range(8)])
+        net.eval()
+        assert torch.equal(net(x), net(x)) and not torch.equal(net(x), net(x, 1))
+        spread, layout = noisy.std(0).mean(), noisy.mean(0).std()
+    assert 0 < spread < layout, "noise changes less than what is drawn"
+
+
+@pytest.mark.parametrize("size", [(64, 64), (1024, 32), (96, 160)])
+def test_the_region_generator_draws_any_size_and_place_follows_the_regions(size):
+    labels = torch.zeros(1, 1, *size, dtype=torch.long)
+    labels[..., size[0] // 4:size[0] // 2, size[1] // 4:size[1] // 2] = 1
+    labels[..., -1, -1] = 2
+    place = place_in_regions(one_hot(labels, 4))
+    torch.testing.assert_close(place, Regions.of(labels).place(), atol=2e-3, rtol=1e-3)
+    for region in (0, 1):
+        inside = place[0, :, labels[0, 0] == region]
+        torch.testing.assert_close(inside.mean(1), torch.zeros(2), atol=1e-3, rtol=0)
+        torch.testing.assert_close(inside.std(1), torch.ones(2), atol=0.02, rtol=0)
+    with torch.no_grad():
+        assert define_G(7, 3, 2, "region", n_up=5, feat_nc=2)(region_input(labels, torch.randn(2, 4), 4)).shape == (1, 3, *size)
+
+
+def test_of_many_classes_no_weight_grows_with_their_square():
+    few, many = ({key: value.numel() for key, value in net.state_dict().items()}
+                 for net in (define_G(classes + 4, 3, 4, "region", n_up=2, feat_nc=3) for classes in (19, 190)))
+    assert all(many[key] <= few[key] * 190 / 19 for key in few)
+
+
+def test_instance_norm_of_regions_is_pytorchs_with_its_gradient():
+    x = (torch.randn(2, 3, 9, 7, dtype=torch.double) * 5 + 3).contiguous(memory_format=torch.channels_last).requires_grad_()
+    torch.testing.assert_close(normalized(x), F.instance_norm(x))
+    assert torch.autograd.gradcheck(normalized, (x,))
+
+
+def test_the_segmentation_discriminator_scores_each_pixel_of_any_size():
+    net = build(lambda: SegmentationDiscriminator(3, 5, 4, 3))
+    for size in ((37, 22), (64, 64)):
+        assert net(torch.rand(2, 3, *size)).shape == (2, 6, *size)
 
 
 def test_encoder_averages_over_instances_of_each_picture():

@@ -8,6 +8,8 @@ from models.networks.discriminator import MultiscaleDiscriminator
 from models.networks.encoder import Encoder
 from models.networks.generator import GlobalGenerator, LocalEnhancer
 from models.networks.initial_weights import initialize
+from models.networks.region import RegionGenerator
+from models.networks.region_encoder import RegionEncoder
 from util.errors import UserError
 
 __all__ = ["build", "define_D", "define_G", "generator", "print_network"]
@@ -15,9 +17,11 @@ __all__ = ["build", "define_D", "define_G", "generator", "print_network"]
 
 def define_G(input_nc, output_nc, ngf, netG, n_downsample_global=3, n_blocks_global=9, n_local_enhancers=1,  # noqa: N802,N803
              n_blocks_local=3, norm="instance", gpu_ids=(), **extensions) -> nn.Module:
-    """A generator ('global' | 'local') or the feature 'encoder', with initial weights, on the first of gpu_ids.
+    """A generator ('global' | 'local' | 'region') or a feature encoder ('encoder' | 'region_encoder'), with initial weights, on
+    the first of gpu_ids.
 
-    extensions: keywords of the networks' classes beyond pix2pixHD's (use_dropout, upsample, feat_skip, image_skip).
+    extensions: keywords of the networks' classes beyond pix2pixHD's (use_dropout, upsample, feat_skip, image_skip; n_up,
+        edge_nc, feat_nc, one_hot, of_classes, norm_G of 'region').
     Raises UserError for an unknown netG.
     """
     return _place(build(lambda: generator(input_nc, output_nc, ngf, netG, n_downsample_global, n_blocks_global,
@@ -41,7 +45,11 @@ def generator(input_nc, output_nc, ngf, netG, n_downsample_global=3, n_blocks_gl
                              n_blocks_local, norm, **extensions)
     if netG == "encoder":
         return Encoder(input_nc, output_nc, ngf, n_downsample_global, norm, **extensions)
-    raise UserError(f"--netG {netG}: there is no such generator; choose global or local")
+    if netG == "region":
+        return RegionGenerator(input_nc, output_nc, ngf, **extensions)
+    if netG == "region_encoder":
+        return RegionEncoder(input_nc, output_nc, ngf, n_downsample_global, **extensions)
+    raise UserError(f"--netG {netG}: there is no such generator; choose global, local or region")
 
 
 def build(make, fresh: bool = True) -> nn.Module:

@@ -21,10 +21,11 @@ class Layers(nn.Sequential):
 
 
 def checkpoint_activations(nets: nn.Module) -> None:
-    """Checkpoint all `Layers` of networks, except those inside a segment, whose activations are not stored anyway."""
+    """Checkpoint all `Layers` of networks (and modules that can checkpoint themselves, which have the attribute
+    `checkpointed`), except those inside a segment, whose activations are not stored anyway."""
     inside = {layers for segment in nets.modules() if _is_segment(segment) for layers in segment.modules()}
     for module in nets.modules():
-        if isinstance(module, Layers):
+        if hasattr(module, "checkpointed"):
             module.checkpointed = module not in inside
 
 
