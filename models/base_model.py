@@ -106,6 +106,10 @@ class BaseModel(nn.Module, ABC):
         """Add the model's own flags, in a group of their own."""
 
     @staticmethod
+    def settle_defaults(values: dict, sources: dict) -> None:
+        """Change values that no source gives (those whose source is 'default') and that follow from others, in place."""
+
+    @staticmethod
     def check_options(opt) -> None:
         """Raise UserError for flags that conflict."""
 

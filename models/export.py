@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 from importlib import metadata
+from itertools import accumulate
 from pathlib import Path
 
 from torch import nn
 
 from models.deploy import export_onnx
+from models.networks.region_encoder import GUIDES, RegionEncoder
 from models.styles.styles import Styles
 from util.experiment import versions
 from util.files import write_json
@@ -24,8 +26,9 @@ class EncoderMaps(nn.Module):
         self.encoder = encoder
 
     def forward(self, photo):
-        """Features, or mu and log-variance."""
-        return tuple(found for found in self.encoder.maps(photo) if found is not None)
+        """Features, or mu and log-variance. A region encoder's photo is followed by place (x, y) and edges."""
+        inputs = photo.split([self.encoder.input_nc, GUIDES], 1) if isinstance(self.encoder, RegionEncoder) else (photo,)
+        return tuple(found for found in self.encoder.maps(*inputs) if found is not None)
 
 
 def export(model, path: str) -> list[Path]:
@@ -41,7 +44,8 @@ def export(model, path: str) -> list[Path]:
     written = [Path(path)]
     if "E" in model.nets:
         outputs = ("mu", "log_variance") if opt.use_vae else ("features",)
-        export_onnx(EncoderMaps(model.nets["E"]), opt.output_nc, opt.needs.multiple, str(encoder), "photo", outputs)
+        channels = sum(one["count"] for one in _encoder_channels(opt))
+        export_onnx(EncoderMaps(model.nets["E"]), channels, opt.needs.multiple, str(encoder), "photo", outputs)
         written.append(encoder)
     write_json(manifest, _manifest(model, styles, [file.name for file in written]))
     return [*written, manifest]
@@ -49,7 +53,7 @@ def export(model, path: str) -> list[Path]:
 
 def _manifest(model, styles: Styles, files: list[str]) -> dict:
     opt = model.opt
-    encoder = {"file": files[1], "input": "photo", "channels": opt.output_nc,
+    encoder = {"file": files[1], "input": "photo", "channels": _encoder_channels(opt),
                "outputs": ["mu", "log_variance"] if opt.use_vae else ["features"]} if len(files) > 1 else None
     return {
         "manifest": VERSION, "experiment": opt.name, "epoch": opt.which_epoch,
@@ -70,7 +74,18 @@ def _input_channels(model) -> list[dict]:
     opt, (condition, features) = model.opt, model.channels()
     edge = int(not opt.no_instance)
     kinds = [("one-hot classes" if opt.label_nc else "picture", condition - edge), ("edges", edge), ("features", features)]
-    starts = [0, condition - edge, condition]
+    return _listed(kinds)
+
+
+def _encoder_channels(opt) -> list[dict]:
+    """The meaning of the encoder's input channels, likewise."""
+    region = opt.netG == "region"
+    return _listed([("picture", opt.output_nc), ("place", 2 * region), ("edges", GUIDES // 3 * region)])
+
+
+def _listed(kinds) -> list[dict]:
+    """[(what, how many), ...] in order, with where each starts; those of no channels left out."""
+    starts = accumulate([0] + [count for _, count in kinds])
     return [{"what": what, "first": first, "count": count} for (what, count), first in zip(kinds, starts) if count]
 
 

@@ -46,6 +46,10 @@ def start_from(known: dict, typed: dict, where: str) -> dict:
     return known
 
 
+def settle_defaults(values: dict, sources: dict) -> None:
+    """See BaseModel: no default of a parser follows from other flags."""
+
+
 def check_options(opt) -> None:
     """Raise UserError for flags that conflict."""
     if opt.label_nc < 2:

@@ -38,6 +38,7 @@ class ParsingModel(BaseModel):
     """Network P (the parser), update P."""
 
     modify_commandline_options = staticmethod(flags.modify_commandline_options)
+    settle_defaults = staticmethod(flags.settle_defaults)
     check_options = staticmethod(flags.check_options)
     flags_of_weights = staticmethod(flags.flags_of_weights)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from models.pix2pixHD_weights import flags_of_weights  # noqa: F401 - of what every model's flags have
 from models.styles import flags as style_flags
-from options.flags import number, whole
+from options.flags import names_of, number, whole
 from util.errors import UserError
 
 
@@ -21,10 +21,14 @@ def modify_commandline_options(parser, is_train: bool) -> None:
 
 def _generator_flags(parser):
     group = parser.add_argument_group("generator", architecture=True, from_dataset=True)
-    group.add_argument("--netG", choices=("global", "local"), default="global", help="one scale, or coarse to fine")
+    group.add_argument("--netG", choices=("global", "local", "region"), default="global", help="one scale, coarse to "
+                       "fine, or each region told what it is at every scale")
     group.add_argument("--ngf", type=whole(1), default=64, help="channels of the first layer")
     group.add_argument("--n_downsample_global", type=whole(1, 8), default=4, help="halvings in the global generator")
     group.add_argument("--n_blocks_global", type=whole(0), default=9, help="residual blocks in the global generator")
+    group.add_argument("--n_up", type=whole(1, 8), default=5, help="with --netG region: doublings to full size")
+    group.add_argument("--norm_G", choices=("region", "spade"), default="region", help="with --netG region: scale and shift of "
+                       "the norms by a linear map of class and style, or by convolutions over the label map")
     group.add_argument("--n_blocks_local", type=whole(0), default=3, help="residual blocks in a local enhancer")
     group.add_argument("--n_local_enhancers", type=whole(1, 4), default=1, help="local enhancers")
     group.add_argument("--upsample", choices=("transpose", "resize"), default="transpose", help="how sizes are doubled; "
@@ -36,7 +40,8 @@ def _feature_flags(parser):
     group.add_argument("--no_instance", action="store_true", help="no instance maps, and no edges of them as input")
     group.add_argument("--instance_feat", action="store_true", help="add encoded features, one vector an instance")
     group.add_argument("--label_feat", action="store_true", help="add encoded features, one vector a label")
-    group.add_argument("--feat_num", type=whole(1, 64), default=3, help="length of a feature vector")
+    group.add_argument("--feat_num", type=whole(1, 64), default=3, help="length of a feature vector (default with "
+                       "--netG region: 16)")
     group.add_argument("--n_downsample_E", type=whole(1, 8), default=4, replaceable=False, help="halvings in the encoder")
     group.add_argument("--nef", type=whole(1), default=16, replaceable=False, help="channels of the encoder's first layer")
     group.add_argument("--use_vae", action="store_true", help="the encoder gives a Gaussian for each region, so that new looks "
@@ -61,11 +66,28 @@ def _stage_flags(parser, is_train):
 
 def _discriminator_flags(parser):
     group = parser.add_argument_group("discriminator", inherited=True, replaceable=True, from_dataset=True)
+    group.add_argument("--netD", choices=("multiscale", "segmentation"), default="multiscale", help="judges patches at several "
+                       "scales, or tells the class of each pixel (default with --netG region and label maps: segmentation)")
     group.add_argument("--num_D", type=whole(1, 8), default=2, help="scales of the discriminator")
-    group.add_argument("--n_layers_D", type=whole(1, 8), default=3, help="layers of the discriminator at each scale")
+    group.add_argument("--n_layers_D", type=whole(1, 8), default=3, help="layers of the discriminator at each scale; "
+                       "halvings of a segmentation discriminator")
     group.add_argument("--ndf", type=whole(1), default=64, help="channels of the discriminator's first layer")
     group.add_argument("--no_ganFeat_loss", action="store_true", help="no feature matching term")
     group.add_argument("--no_lsgan", action="store_true", help="binary cross-entropy instead of least squares")
+    group.add_argument("--gan_mode", choices=("lsgan", "hinge", "relativistic"), default=None, inherited=False,
+                       help="adversarial loss of the multiscale discriminator (default: lsgan)")
+    group.add_argument("--lambda_r1", type=number(0), default=0.0, inherited=False, help="weight of the gradient penalty R1, "
+                       "and with --gan_mode relativistic of R2")
+    group.add_argument("--r1_every", type=whole(1), default=16, inherited=False, help="steps between gradient penalties, which "
+                       "then weigh as many times as much")
+    group.add_argument("--lambda_labelmix", type=number(0), default=10.0, inherited=False, help="with --netD segmentation: "
+                       "weight of LabelMix")
+    group.add_argument("--diffaug", type=names_of("color", "translation", "cutout"), default="", inherited=False,
+                       from_dataset=False, metavar="NAME,...", help="augment what the discriminator sees: color, "
+                       "translation, cutout")
+    group.add_argument("--gan_start", type=whole(1), default=1, inherited=False, help="the first epoch with a discriminator")
+    group.add_argument("--lr_D", type=number(0, above=True), default=None, inherited=False, from_dataset=False,
+                       help="the discriminator's learning rate (default: --lr)")
 
 
 def _loss_flags(parser):
@@ -77,6 +99,8 @@ def _loss_flags(parser):
     group.add_argument("--lambda_l1", type=number(0), default=0.0, help="weight of a plain L1 term, G_L1")
     group.add_argument("--lambda_pyr", type=number(0), default=0.0, help="weight of a pyramid L1 term, G_Pyr, beside VGG or "
                        "without it")
+    group.add_argument("--lambda_parts", type=number(0), default=0.0, help="weight of an L1 term, G_Parts, in which rare "
+                       "classes such as eyes count more, up to 8 times")
     group.add_argument("--lambda_gan", type=number(0), default=1.0, help="weight of the generator's adversarial term")
     group.add_argument("--lambda_kld", type=number(0), default=0.05, help="with --use_vae: weight of the KL term, G_KLD")
     group.add_argument("--kld_free_bits", type=number(0), default=0.05, help="with --use_vae: nats of a feature's dimension "
@@ -84,6 +108,15 @@ def _loss_flags(parser):
     group.add_argument("--kld_warmup", type=whole(0), default=0, help="with --use_vae: epochs in which --lambda_kld grows from "
                        "zero to its value")
     group.add_argument("--pool_size", type=whole(0), default=0, help="earlier pictures shown to the discriminator again")
+
+
+def settle_defaults(values: dict, sources: dict) -> None:
+    """--netG region takes features of 16 numbers, and a segmentation discriminator where there are label maps."""
+    if values["netG"] != "region":
+        return
+    for flag, value in (("feat_num", 16), ("netD", "segmentation" if values["label_nc"] else "multiscale")):
+        if sources.get(flag) == "default" and values[flag] != value and not (flag == "feat_num" and values["load_features"]):
+            values[flag], sources[flag] = value, "--netG region"
 
 
 def check_options(opt) -> None:
@@ -117,7 +150,8 @@ def check_options(opt) -> None:
         (opt.role == "encode" and opt.load_features, "--load_features: features that are read from files are not encoded; "
          "leave it out"),
     ]
-    style_flags.refuse(rules + _vae_rules(opt, features))
+    style_flags.refuse(rules + _vae_rules(opt, features) + _region_rules(opt) +
+                       (_adversary_rules(opt) if opt.role == "train" else []))
     if opt.role == "test":
         style_flags.check(opt, features)
 
@@ -127,6 +161,40 @@ def _vae_rules(opt, features):
         (opt.use_vae and not features, "--use_vae: needs --instance_feat or --label_feat, the features that become Gaussians"),
         (opt.use_vae and opt.load_features, "--use_vae: --load_features reads features from files and has no encoder; give one "
          "of the two"),
+    ]
+
+
+def _region_rules(opt):
+    region = opt.netG == "region"
+    return [
+        (region and opt.feat_skip, "--feat_skip: --netG region has a path from features to colours of its own; leave it out"),
+        (region and opt.use_dropout, "--use_dropout: --netG region has no dropout layers, but noise; leave it out"),
+        (region and opt.norm == "batch" and opt.netD == "segmentation", "--norm batch: neither --netG region nor --netD "
+         "segmentation has batch norm; leave it out"),
+        (not region and opt.norm_G != "region", f"--norm_G {opt.norm_G}: only --netG region has such norms"),
+    ]
+
+
+def _adversary_rules(opt):
+    segmentation = opt.netD == "segmentation"
+    return [
+        (segmentation and not opt.label_nc, "--netD segmentation: with --label_nc 0 there are no classes to tell; use --netD "
+         "multiscale"),
+        (segmentation and opt.gan_mode, f"--gan_mode {opt.gan_mode}: --netD segmentation has a loss of its own, the "
+         "cross-entropy of classes; leave it out, or use --netD multiscale"),
+        (segmentation and opt.no_lsgan, "--no_lsgan: --netD segmentation has a loss of its own, the cross-entropy of classes; "
+         "leave it out, or use --netD multiscale"),
+        (opt.no_lsgan and opt.gan_mode, f"--no_lsgan and --gan_mode {opt.gan_mode}: two adversarial losses; give one of "
+         "them"),
+        (opt.gan_mode == "relativistic" and opt.pool_size, f"--pool_size {opt.pool_size}: --gan_mode relativistic compares a "
+         "drawn picture with the real one of the same label map, not with earlier ones; leave it out"),
+        (opt.lambda_parts and not opt.label_nc, f"--lambda_parts {opt.lambda_parts:g}: with --label_nc 0 there are no "
+         "classes; use --lambda_l1"),
+        (opt.gan_start > 1 and not (opt.lambda_l1 or opt.lambda_pyr or opt.lambda_parts or opt.lambda_feat and
+                                    not opt.no_vgg_loss), f"--gan_start {opt.gan_start}: before it there is no loss to learn "
+         "from; give --lambda_l1 or --lambda_pyr as well"),
+        (opt.gan_start > opt.niter + opt.niter_decay and not opt.debug, f"--gan_start {opt.gan_start}: the training ends after "
+         f"{opt.niter + opt.niter_decay} epochs (--niter and --niter_decay); start earlier, or use --lambda_gan 0"),
     ]
 
 

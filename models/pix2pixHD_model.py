@@ -9,12 +9,13 @@ import torch
 from data.base_dataset import Needs
 from models import pix2pixHD_flags as flags
 from models import weights
+from models.adversary import ADVERSARIES
 from models.base_model import BaseModel
 from models.losses.feature_matching import FeatureMatchingLoss
-from models.losses.gan import GANLoss
 from models.losses.kl import KLLoss, reparameterize
 from models.losses.perceptual import VGG_WEIGHTS, PyramidLoss, VGGLoss
-from models.networks import MultiscaleDiscriminator, build, generator
+from models.losses.segmentation import parts_l1
+from models.networks import build, generator
 from models.pix2pixHD_weights import describe
 from models.regions import Regions, edges, one_hot
 from models.styles import flags as style_flags
@@ -50,7 +51,10 @@ class Context:
 
 
 class Pix2PixHDModel(BaseModel):
-    """Networks G (generator), D (multiscale discriminator) and E (feature encoder); updates G (with E) and D."""
+    """Networks G (generator), D (discriminator) and E (feature encoder); updates G (with E) and D.
+
+    adversarial: whether the discriminator takes part, which it does from epoch --gan_start on.
+    """
 
     loss_scale = {"D": 0.5}
     abilities = frozenset({"encode", "feature_map", "export_onnx"})
@@ -58,6 +62,7 @@ class Pix2PixHDModel(BaseModel):
 
     modify_commandline_options = staticmethod(flags.modify_commandline_options)
     check_options = staticmethod(flags.check_options)
+    settle_defaults = staticmethod(flags.settle_defaults)
     flags_of_weights = staticmethod(flags.flags_of_weights)
     start_from = staticmethod(flags.start_from)
 
@@ -68,7 +73,8 @@ class Pix2PixHDModel(BaseModel):
         The bottleneck, and the input of the coarsest discriminator, must be larger than one pixel, for instance norm.
         """
         photos = opt.role in ("train", "encode") or opt.use_encoded_image
-        halvings = opt.n_downsample_global + (opt.n_local_enhancers if opt.netG == "local" else 0)
+        halvings = opt.n_up if opt.netG == "region" else \
+            opt.n_downsample_global + (opt.n_local_enhancers if opt.netG == "local" else 0)
         multiple = 2 ** max(halvings, opt.n_downsample_E if opt.instance_feat or opt.label_feat else 0)
         return Needs(("image",) * photos + ("feat",) * opt.load_features + ("inst",) * (not opt.no_instance), multiple=multiple,
                      least=max(2 * multiple, 2 ** (opt.num_D - 1) + 1 if opt.role == "train" else 1))
@@ -82,6 +88,7 @@ class Pix2PixHDModel(BaseModel):
     def start_training(self):
         """Prepare for training, with the losses."""
         super().start_training()
+        self.adversarial = self.opt.gan_start <= 1
         self._make_losses()
 
     def start_inference(self):
@@ -101,22 +108,31 @@ class Pix2PixHDModel(BaseModel):
         if opt.role != "encode" and not (opt.role == "test" and (opt.onnx or opt.engine)):
             makers["G"] = self._make_generator
         if opt.role == "train":
-            makers["D"] = lambda: MultiscaleDiscriminator(condition + opt.output_nc, opt.ndf, opt.n_layers_D, opt.norm,
-                                                          opt.no_lsgan, opt.num_D, not opt.no_ganFeat_loss)
+            makers["D"] = lambda: ADVERSARIES[opt.netD].network(opt, condition)
         encodes = opt.role != "test" or (self._has_encoder() if opt.export_onnx else
                                          opt.use_encoded_image or style_flags.swaps(opt))
         if self.use_features and not opt.load_features and encodes:
-            makers["E"] = lambda: generator(opt.output_nc, opt.feat_num, opt.nef, "encoder", opt.n_downsample_E,
-                                            norm=opt.norm_E or opt.norm, upsample=opt.upsample, image_skip=opt.feat_skip,
-                                            variational=opt.use_vae)
+            makers["E"] = self._make_encoder
         return makers
 
     def _has_encoder(self) -> bool:
         folder = experiment_folder(self.opt)
         return is_saved(weights.file_of(folder, self.opt.which_epoch, "E", averaged=not self.opt.no_ema))
 
+    def _make_encoder(self):
+        opt = self.opt
+        if opt.netG == "region":
+            return generator(opt.output_nc, opt.feat_num, opt.nef, "region_encoder", opt.n_downsample_E,
+                             variational=opt.use_vae)
+        return generator(opt.output_nc, opt.feat_num, opt.nef, "encoder", opt.n_downsample_E, norm=opt.norm_E or opt.norm,
+                         upsample=opt.upsample, image_skip=opt.feat_skip, variational=opt.use_vae)
+
     def _make_generator(self):
         opt, (condition, features) = self.opt, self.channels()
+        if opt.netG == "region":
+            return generator(condition + features, opt.output_nc, opt.ngf, "region", n_up=opt.n_up,
+                             edge_nc=int(not opt.no_instance), feat_nc=features, one_hot=bool(opt.label_nc),
+                             of_classes=opt.label_feat, norm_G=opt.norm_G)
         return generator(condition + features, opt.output_nc, opt.ngf, opt.netG, opt.n_downsample_global, opt.n_blocks_global,
                          opt.n_local_enhancers, opt.n_blocks_local, feat_skip=features if opt.feat_skip else 0, norm=opt.norm,
                          upsample=opt.upsample, use_dropout=opt.use_dropout)
@@ -227,23 +243,28 @@ class Pix2PixHDModel(BaseModel):
     def networks_to_compile(self):
         """The generator and the encoder's layers. Not the discriminator: one backward pass needs the gradients of its weights,
         another that of its input; compiled, it would compute both in both."""
-        parts = [self.nets["E"].model] if "E" in self.nets else []
+        parts = [self.nets["E"].model] if "E" in self.nets and self.opt.netG != "region" else []
         return parts + [self.nets["G"]] * ("G" in self.nets)
 
     def make_optimizers(self):
         """Adam for G with E, and for D."""
         def adam(*names):
             params = [p for name in names if name in self.nets for p in self.nets[name].parameters()]
-            return torch.optim.Adam(params, lr=self.opt.lr, betas=(self.opt.beta1, 0.999), fused=True)
+            return torch.optim.Adam(params, lr=self.opt.lr, betas=(self.opt.beta1, self.opt.beta2), fused=True)
         return {"G": adam("G", "E"), "D": adam("D")}
+
+    def _stores_all_gradients(self):
+        """Also for --netG region, whose many small parameters would each cost a step of their own."""
+        return self.opt.netG == "region" or super()._stores_all_gradients()
 
     def start_epoch(self, epoch):
         """Constant learning rate, then linear decay; with --niter_fix_global the inner generator is frozen at first."""
         opt = self.opt
-        lr = opt.lr * (1 - max(0, epoch - opt.niter - 1) / max(1, opt.niter_decay))
-        for optimizer in self.optimizers.values():
+        decay = 1 - max(0, epoch - opt.niter - 1) / max(1, opt.niter_decay)
+        for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = (opt.lr_D or opt.lr if name == "D" else opt.lr) * decay
+        self.adversarial = epoch >= opt.gan_start
         self.kld_weight = opt.lambda_kld * min(1.0, (epoch - 1) / opt.kld_warmup if opt.kld_warmup else 1.0)
         frozen = opt.netG == "local" and epoch <= opt.niter_fix_global
         if self.frozen and not frozen:
@@ -265,7 +286,7 @@ class Pix2PixHDModel(BaseModel):
 
     def _make_losses(self):
         opt = self.opt
-        self.gan_loss = GANLoss(use_lsgan=not opt.no_lsgan)
+        self.adversary = ADVERSARIES[opt.netD](opt)
         self.matching_loss = FeatureMatchingLoss(opt.n_layers_D, opt.num_D)
         self.kl_loss, self.kld_weight = KLLoss(opt.kld_free_bits), opt.lambda_kld
         self.pool = ImagePool(opt.pool_size)
@@ -312,18 +333,14 @@ class Pix2PixHDModel(BaseModel):
 
     def updates(self):
         """G first: it stores the picture and D's predictions in the context, which D's loss uses."""
-        return ("G", self.loss_G), ("D", self.loss_D)
+        return (("G", self.loss_G), ("D", self.loss_D)) if self.adversarial else (("G", self.loss_G),)
 
     def loss_G(self):  # noqa: N802 - named after the network
         """The adversarial, feature matching, perceptual and other losses of the generator."""
         opt, ctx = self.opt, self.context
         features, divergence = self._training_features(ctx)
         ctx.fake = self.generate(ctx.condition, features)
-        ctx.pred_fake = self._discriminate(ctx.fake)
-        ctx.pred_real = self._discriminate(ctx.image)
-        terms = {"G_GAN": self.gan_loss(ctx.pred_fake, True) * opt.lambda_gan}
-        if not opt.no_ganFeat_loss:
-            terms["G_GAN_Feat"] = self.matching_loss(ctx.pred_fake, ctx.pred_real) * opt.lambda_feat
+        terms = self._adversarial_terms() if self.adversarial else {}
         if self.vgg_loss is not None:
             with self.autocast():
                 terms["G_VGG"] = self.vgg_loss(ctx.fake, ctx.image) * opt.lambda_feat
@@ -331,8 +348,22 @@ class Pix2PixHDModel(BaseModel):
             terms["G_Pyr"] = self.pyramid_loss(ctx.fake, ctx.image) * (self.pyramid_weight / sum(VGG_WEIGHTS))
         if opt.lambda_l1:
             terms["G_L1"] = torch.nn.functional.l1_loss(ctx.fake, ctx.image) * opt.lambda_l1
+        if opt.lambda_parts:
+            labels = ctx.source[:, 0].long()
+            terms["G_Parts"] = parts_l1(ctx.fake, ctx.image, labels, opt.label_channels) * opt.lambda_parts
         if divergence is not None:
             terms["G_KLD"] = divergence * self.kld_weight
+        return terms
+
+    def _adversarial_terms(self):
+        """The generator's losses by the discriminator, whose predictions go into the context."""
+        opt, ctx = self.opt, self.context
+        self.adversary.start(ctx.image)
+        ctx.pred_fake = self._predict(ctx.condition, ctx.fake)
+        ctx.pred_real = self._predict(ctx.condition, ctx.image)
+        terms = {"G_GAN": self.adversary.generator_loss(ctx.pred_fake, ctx.pred_real, ctx.condition) * opt.lambda_gan}
+        if opt.netD == "multiscale" and not opt.no_ganFeat_loss:
+            terms["G_GAN_Feat"] = self.matching_loss(ctx.pred_fake, ctx.pred_real) * opt.lambda_feat
         return terms
 
     def _training_features(self, ctx):
@@ -347,21 +378,34 @@ class Pix2PixHDModel(BaseModel):
         return regions.paint(z), self.kl_loss(mu, log_variance, len(ctx.image)).float()
 
     def loss_D(self):  # noqa: N802 - named after the network
-        """The discriminator's adversarial loss. Without a pool, the predictions are those of the generator's loss."""
-        pred_fake = self.context.pred_fake
+        """The discriminator's losses. Without a pool, the predictions are those of the generator's loss."""
+        opt, ctx = self.opt, self.context
+        pred_fake, shown = ctx.pred_fake, ctx.condition
         if self.pool.pool_size:
-            pair = torch.cat([self.context.condition, self.context.fake.detach()], 1)
-            pred_fake = self._predict(self.pool.query(pair))
-        terms = {"D_real": self.gan_loss(self.context.pred_real, True), "D_fake": self.gan_loss(pred_fake, False)}
-        self.context.pred_fake = self.context.pred_real = None  # so that the backward pass can free activations
-        return terms
+            pair = self.pool.query(torch.cat([ctx.condition, ctx.fake.detach()], 1))
+            shown = pair[:, :-opt.output_nc]
+            pred_fake = self._predict(shown, pair[:, -opt.output_nc:])
+        terms = self.adversary.discriminator_loss(pred_fake, ctx.pred_real, shown, ctx.condition)
+        if opt.netD == "segmentation" and opt.lambda_labelmix:
+            with self.autocast():
+                terms["D_LabelMix"] = opt.lambda_labelmix * self.adversary.label_mix(
+                    self.nets["D"], ctx.condition, ctx.image, ctx.fake, ctx.pred_real, ctx.pred_fake)
+        ctx.pred_fake = ctx.pred_real = None  # so that the backward pass can free activations
+        return {**terms, **self._penalties()}
 
-    def _discriminate(self, image):
-        return self._predict(torch.cat([self.context.condition, image], 1))
+    def _penalties(self):
+        """The gradient penalties, computed every --r1_every steps; otherwise the same terms are zero."""
+        opt, ctx = self.opt, self.context
+        if not opt.lambda_r1:
+            return {}
+        if self.steps % opt.r1_every:
+            return {term: torch.zeros((), device=self.device) for term in self.adversary.penalty_terms()}
+        found = self.adversary.penalties(self.nets["D"], ctx.condition, ctx.image, ctx.fake)
+        return {term: value * opt.r1_every for term, value in found.items()}
 
-    def _predict(self, pair):
+    def _predict(self, condition, image):
         with self.autocast():
-            return self.nets["D"](pair)
+            return self.adversary.predict(self.nets["D"], condition, image)
 
     # results
 

@@ -17,13 +17,17 @@ def describe(name: str, state: dict) -> str:
     """A message with the flags of the network `name` that a state dict belongs to; '' if it does not tell any."""
     found = flags_of_weights({name: state})
     words = [f"--{flag}" if value is True else f"--{flag} {value}" for flag, value in found.items() if value is not False]
-    if name == "G" and words:
+    if name == "G" and words and "model.1.weight" in state:
         words.append(f"and {state['model.1.weight'].shape[1]} input channels (label_nc, +1 with --contain_dontcare_label, +1 "
                      "without --no_instance, + feat_num with --label_feat or --instance_feat)")
     return f"its shapes say {' '.join(words)}" if words else ""
 
 
 def _flags_of_generator(state) -> dict:
+    if "colour.weight" in state:
+        blocks = len({k.split(".")[1] for k in state if k.startswith("blocks.")})
+        return {"netG": "region", "output_nc": state["last.weight"].shape[0], "ngf": state["last.weight"].shape[1],
+                "n_up": blocks - 1, "norm_G": "spade" if "blocks.0.norm1.shared.weight" in state else "region"}
     convolutions = _convolutions(state, "model")
     if not convolutions:
         return {}
@@ -41,6 +45,11 @@ def _flags_of_generator(state) -> dict:
 
 
 def _flags_of_encoder(state) -> dict:
+    if "mu.convs.0.weight" in state:
+        photo = state["mu.convs.0.weight"]
+        scales = len({k.split(".")[1] for k in state if k.startswith("scales.")})
+        return {"nef": state["scales.0.0.weight"].shape[0], "n_downsample_E": scales - 1, "output_nc": photo.shape[1],
+                "feat_num": photo.shape[0], "use_vae": "logvar.convs.0.weight" in state}
     convolutions = _convolutions(state, "model")
     if not convolutions:
         return {}
@@ -52,6 +61,9 @@ def _flags_of_encoder(state) -> dict:
 
 
 def _flags_of_discriminator(state) -> dict:
+    if "first.parametrizations.weight.original" in state:
+        return {"netD": "segmentation", "ndf": state["first.parametrizations.weight.original"].shape[0],
+                "n_layers_D": len({k.split(".")[1] for k in state if k.startswith("down.")})}
     matched = "layer0.0.weight" not in state  # with intermediate features, that have names of their own
     finest = [v for k, v in state.items() if k.startswith("scale0_layer" if matched else "layer0.") and v.ndim == 4]
     if not finest:

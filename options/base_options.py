@@ -193,6 +193,7 @@ class BaseOptions:
             values["precision"], sources["precision"] = parser.get_default("precision"), "--no-fp16"
         values["gpu_ids"] = parse_gpu_ids(values["gpu_ids"])
         self.finish_values(values, sources)
+        model_flags(values["model"]).settle_defaults(values, sources)
         if values["label_nc"] == FACE_CLASSES and not (spec.labels or spec.scheme):
             spec = with_names(spec, values["dataroot"])
         if values["contain_dontcare_label"]:

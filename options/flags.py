@@ -211,6 +211,16 @@ def names(text):
     return ",".join(parts)
 
 
+def names_of(*known: str):
+    """Names of `known` parted by commas, such as color,cutout; none for ''."""
+    def parse(text):
+        found = names(text) if text else ""
+        if unknown := [name for name in found.split(",") if name and name not in known]:
+            raise argparse.ArgumentTypeError(f"must be of {', '.join(known)}, parted by commas, not {unknown[0][:80]!r}")
+        return found
+    return parse
+
+
 class Repeated(argparse._AppendAction):
     """A flag that may be given several times: its values as a list, in their order."""
 

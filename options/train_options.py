@@ -88,6 +88,8 @@ def _loop_flags(parser):
                        "weights, each step this share of the average and the rest of the new weight, such as 0.999; they draw "
                        "at test")
     group.add_argument("--beta1", type=number(0, 1, below=True), default=0.5, from_dataset=True, help="Adam's momentum")
+    group.add_argument("--beta2", type=number(0, 1, below=True), default=0.999, from_dataset=True, help="Adam's decay of "
+                       "squared gradients")
     group.add_argument("--lr", type=number(0, above=True), default=0.0002, from_dataset=True, help="Adam's starting "
                        "learning rate")
 

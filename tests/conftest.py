@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT.parent / "shared" / "golden"
 CLASSES, SIDE = 6, 32
 SIZES = ["--gpu_ids", "-1", "--nThreads", "0", "--loadSize", str(SIDE), "--label_nc", str(CLASSES)]
-NETWORK = ["--ngf", "4", "--nef", "4", "--n_downsample_global", "2", "--n_blocks_global", "1", "--n_downsample_E", "2"]
+NETWORK = ["--ngf", "4", "--nef", "4", "--n_downsample_global", "2", "--n_blocks_global", "1", "--n_downsample_E", "2",
+           "--n_up", "2"]
 LOSSES = ["--ndf", "4", "--n_layers_D", "2", "--no_vgg_loss"]
 
 torch.set_num_threads(1)

@@ -25,7 +25,15 @@ CASES = {"pix2pixHD": {
     "l1": ["--lambda_l1", "10", "--lambda_pyr", "5"],
     "vae": ["--label_feat", "--use_vae", "--batchSize", "2"],
     "vae_skip": ["--instance_feat", "--use_vae", "--feat_skip", "--norm_E", "none", "--nef", "16"],
-    "bf16": ["--precision", "bf16"]}}
+    "bf16": ["--precision", "bf16"],
+    "region": ["--netG", "region", "--label_feat"],
+    "region_instances": ["--netG", "region", "--instance_feat", "--use_vae", "--diffaug", "color,translation,cutout",
+                         "--precision", "bf16"],
+    "spade": ["--netG", "region", "--norm_G", "spade", "--label_feat", "--netD", "multiscale", "--gan_mode", "relativistic",
+              "--lambda_r1", "1", "--r1_every", "1"],
+    "hinge": ["--gan_mode", "hinge", "--lambda_r1", "1", "--r1_every", "1", "--diffaug", "color,cutout"],
+    "segmentation": ["--netD", "segmentation", "--lambda_r1", "1", "--r1_every", "1", "--pool_size", "2", "--lambda_parts",
+                     "1"]}}
 OTHERS = {"plain": [], "batch": ["--batchSize", "2"], "bf16": ["--precision", "bf16"]}
 HARD = ["--label_feat", "--use_dropout", "--pool_size", "2", "--resize_or_crop", "resize_and_crop", "--fineSize", "16"]
 
@@ -179,6 +187,8 @@ def test_a_resumed_run_has_the_averages_of_the_uninterrupted_one(name, root, tmp
     (["--netG", "local", "--niter_fix_global", "1", "--label_feat"], 3), (["--netG", "local", "--niter_fix_global", "1"], 5),
     (["--netG", "local", "--niter_fix_global", "1", "--niter", "0", "--niter_decay", "2"], 7),
     (["--norm", "batch", "--batchSize", "2"], 4), (["--batchSize", "2", *HARD], 4), ([*HARD, "--nThreads", "2"], 8),
+    (["--netG", "region", "--label_feat", "--lambda_r1", "1", "--r1_every", "2", "--diffaug", "cutout", "--gan_start", "2",
+      "--lr_D", "0.001", "--lambda_l1", "1"], 7),
     ([*HARD, "--precision", "bf16"], 6), (["--instance_feat", "--serial_batches"], 3)])
 def test_a_resumed_pix2pixHD_equals_the_uninterrupted_one(flags, stop, root_inst, tmp_path):
     assert_equal_runs(*in_two_parts("pix2pixHD", root_inst, tmp_path, flags, stop))
@@ -436,7 +446,10 @@ def test_pictures_as_input(tmp_path, channels):
 
 def test_losses_have_the_references_names(root, tmp_path):
     names = {"plain": {"G_GAN", "G_GAN_Feat", "D_real", "D_fake"}, "no_lsgan": {"G_GAN", "D_real", "D_fake"},
-             "l1": {"G_GAN", "G_GAN_Feat", "G_L1", "G_Pyr", "D_real", "D_fake"}}
+             "l1": {"G_GAN", "G_GAN_Feat", "G_L1", "G_Pyr", "D_real", "D_fake"},
+             "region": {"G_GAN", "D_real", "D_fake", "D_LabelMix"},
+             "segmentation": {"G_GAN", "G_Parts", "D_real", "D_fake", "D_LabelMix", "D_R1"},
+             "spade": {"G_GAN", "G_GAN_Feat", "D_rel", "D_R1", "D_R2"}}
     for case, expected in names.items():
         model, loader = training("pix2pixHD", root, tmp_path, *CASES["pix2pixHD"][case])
         model.start_epoch(1)
@@ -481,14 +494,19 @@ def test_image_pool_answers_with_older_pictures_half_of_the_time():
 def test_hints_name_the_flags_of_foreign_weights(root, tmp_path):
     model, _ = training("pix2pixHD", root, tmp_path)
     cases = [["--ngf", "8"], ["--n_downsample_global", "3"], ["--n_blocks_global", "2"], ["--norm", "batch"],
-             ["--netG", "local", "--n_local_enhancers", "2", "--n_blocks_local", "2", "--n_downsample_global", "1"]]
+             ["--netG", "local", "--n_local_enhancers", "2", "--n_blocks_local", "2", "--n_downsample_global", "1"],
+             ["--netG", "region", "--ngf", "8", "--n_up", "3", "--norm_G", "spade"]]
     for flags in cases:
         other, _ = training("pix2pixHD", root, tmp_path, *flags)
         hint = model.weights_hint("G", other.weights()["G"])
         assert all(f"{a} {b}" in hint for a, b in zip(flags[::2], flags[1::2])), hint
-    other, _ = training("pix2pixHD", root, tmp_path, "--label_feat", "--nef", "8", "--n_downsample_E", "3", "--feat_num", "5")
-    hint = model.weights_hint("E", other.weights()["E"])
-    assert all(word in hint for word in ("--nef 8", "--n_downsample_E 3", "--feat_num 5")), hint
+    for kind in ("global", "region"):
+        other, _ = training("pix2pixHD", root, tmp_path, "--label_feat", "--nef", "8", "--n_downsample_E", "3", "--feat_num",
+                            "5", "--netG", kind)
+        hint = model.weights_hint("E", other.weights()["E"])
+        assert all(word in hint for word in ("--nef 8", "--n_downsample_E 3", "--feat_num 5")), hint
+    hint = model.weights_hint("D", other.weights()["D"])
+    assert all(word in hint for word in ("--netD segmentation", "--ndf 4", "--n_layers_D 2")), hint
     for junk in ({}, {"model.1.weight": torch.zeros(2)},
                  {"model.1.weight": torch.zeros(4, 3, 7, 7), "model.x.weight": torch.zeros(1)}):
         for net in "GDE":
