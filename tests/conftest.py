@@ -3,6 +3,7 @@ import contextlib
 import importlib.util
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,17 @@ def save(path, array):
     """Write an array as a picture, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path)
+
+
+def copy_tracked(folder, leave_out=()):
+    """Copy the tracked files into a folder, as a clone has them, less those in `leave_out` (their paths' beginnings)."""
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if names.returncode:
+        pytest.skip("not a clone")
+    for name in names.stdout.splitlines():
+        if (ROOT / name).is_file() and not name.startswith(tuple(leave_out)):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
 
 
 def load_script(name: str):

@@ -13,7 +13,7 @@ import torch
 
 from models.networks import build
 from models.networks.bisenet import BiSeNet
-from tests.conftest import ROOT
+from tests.conftest import ROOT, copy_tracked
 
 SETTING_UP = "Two commands"  # the section whose commands make an environment; make demo is scripts/demo.sh
 SMALL = {"loadSize": 64, "fineSize": 32, "max_dataset_size": 2, "batchSize": 1, "ngf": 2, "nef": 2, "ndf": 2, "num_D": 1,
@@ -36,13 +36,7 @@ def commands() -> list[tuple[str, str]]:
 def clone(tmp_path_factory):
     """The tracked files alone, with photos and a parser's weights where README has them."""
     folder = tmp_path_factory.mktemp("clone")
-    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
-    if names.returncode:
-        pytest.skip("not a clone")
-    for name in names.stdout.splitlines():
-        if (ROOT / name).is_file() and not name.startswith(("tests/", "docs/")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+    copy_tracked(folder, leave_out=("tests/", "docs/"))
     (folder / "my_photos").mkdir()
     for photo in sorted((ROOT / "datasets/sample_faces/test_img").iterdir())[:3]:
         shutil.copy(photo, folder / "my_photos")
