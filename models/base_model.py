@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from data.base_dataset import Needs
+from data.data_loader import dataset_class
 from models import weights
 from models.averages import WeightAverages
 from models.networks import build
@@ -236,7 +237,8 @@ class BaseModel(nn.Module, ABC):
         """
         from util.metrics import registry
         opt = self.opt
-        available = registry.Available(label=bool(opt.label_nc), spec=opt.spec, seed=opt.seed, device=self.device)
+        label = bool(opt.label_nc) and "label" in dataset_class(opt.dataset_mode).batch_keys
+        available = registry.Available(label=label, spec=opt.spec, seed=opt.seed, device=self.device)
         default = ",".join(name for name in registry.WITHOUT_WEIGHTS if not registry.lacking(name, available))
         return registry.create(names or default, available, "--val_metrics")
 
