@@ -80,7 +80,7 @@ class AttributesDataset(BaseDataset):
         if not by_number:
             return photos
         count = min(getattr(opt, flag, INF) for flag in ("how_many", "ntest", "max_dataset_size"))
-        count = len(photos) if count == INF else int(count)
+        count = int(min(len(photos) if count == INF else count, INF if self.needs.count is None else self.needs.count))
         return {f"{i:04d}": self.photos[i % len(photos)][1] if photos else Path(opt.dataroot) for i in range(count)}
 
     def _find_rows(self, photos) -> dict[str, np.ndarray]:
@@ -180,6 +180,20 @@ class AttributesDataset(BaseDataset):
             known = torch.tensor(values, dtype=torch.float32)
         photo = Preprocess("none", *size, False).image(cls.read_square(opt, image), size, Draw())
         return {"image": photo, "attributes": known, "number": 0}
+
+    @classmethod
+    def named(cls, opt, text: str) -> dict:
+        """The item of a photo, given by its name in <phase>_img or as a file, with its attributes where they are known."""
+        folder, attributes = Path(opt.dataroot) / f"{opt.phase}_img", None
+        photos = list_images(folder) if folder.is_dir() else {}
+        if text in photos:
+            table = AttributeTable.find(opt.dataroot)
+            row = table and table.of(opt.phase, text)
+            if row is not None and chosen(opt) and set(chosen(opt)) <= set(table.names):
+                attributes = dict(zip(chosen(opt), row[table.columns(chosen(opt))].astype(int).tolist()))
+        elif not Path(text).is_file():
+            raise UserError(f"{text}: is neither a photo in {folder} nor a file")
+        return cls.example(opt, photos.get(text, text), attributes)
 
     def has(self, key):
         """Of photos and attributes, whether there are any."""

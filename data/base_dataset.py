@@ -25,6 +25,7 @@ class Needs:
     listed_by: str = "label"
     multiple: int = 1
     least: int = 1
+    count: int | None = None
 
 
 class BaseDataset(ABC):

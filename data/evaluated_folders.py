@@ -44,7 +44,7 @@ class FolderPictures:
 
     def __init__(self, opt):
         """Raises UserError naming the flag or file at fault."""
-        self.opt, self.aimed, self.notes = opt, True, []
+        self.opt, self.aimed, self.asked, self.notes = opt, True, False, []
         self.fits = not opt.real  # a data root's photos are scaled to what was drawn from it, as training scales them
         self.items = self._results(Path(opt.results)) if opt.results else self._folders()
         drawn = {name: item for name, item in self.items.items() if item.drawn}

@@ -19,7 +19,7 @@ LEAST = 2  # pictures
 # flags that change no figure
 _WITHOUT_EFFECT = ("name", "checkpoints_dir", "gpu_ids", "local_rank", "nThreads", "verbose", "results_dir", "display_winsize",
                    "tf_log", "wandb", "export_onnx", "out", "compare",
-                   "inception_weights", "lpips_weights", "parser")  # of which the hash is among the sources
+                   "inception_weights", "lpips_weights", "parser", "attributes_model")  # of which the hash is among the sources
 
 
 class DrawnPictures:
@@ -37,6 +37,7 @@ class DrawnPictures:
         self.dataset = self.loader.dataset
         self.count, self.share = len(self.loader), self.loader.share
         self.has_true, self.has_label = self.dataset.has("image"), bool(opt.label_nc) and self.dataset.has("label")
+        self.asked = "attributes" in self.model.abilities
         self.looks, self.device = getattr(opt, "n_samples", 1), self.model.device
 
     def rows(self, done: int = 0):
@@ -101,9 +102,10 @@ def open_metrics(opt, pictures):
     With them goes what tells the data of one evaluation from that of another. Raises UserError for those that do not fit.
     """
     parser = load_parser(opt) if opt.parser else None
+    oracle = load_oracle(opt) if opt.attributes_model else None
     available = Available(pairs=pictures.aimed, true=pictures.has_true, label=pictures.has_label, spec=opt.spec, parser=parser,
-                          looks=pictures.looks, inception_weights=opt.inception_weights, lpips_weights=opt.lpips_weights,
-                          seed=opt.seed, device=pictures.device)
+                          asked=pictures.asked, oracle=oracle, looks=pictures.looks, inception_weights=opt.inception_weights,
+                          lpips_weights=opt.lpips_weights, seed=opt.seed, device=pictures.device)
     if not distributed.is_main():
         distributed.barrier()  # the first process fetches weights that all then find
     metrics = pictures.metrics(available)
@@ -114,6 +116,8 @@ def open_metrics(opt, pictures):
                                                                  ("--lpips_weights", opt.lpips_weights)) if path}
     if parser is not None:
         used[f"--parser {opt.parser}"] = weights.digest(parser.net.state_dict())
+    if oracle is not None:
+        used[f"--attributes_model {opt.attributes_model}"] = weights.digest(oracle.model.nets["A"].state_dict())
     return metrics, used
 
 
@@ -147,9 +151,20 @@ def described(opt, pictures, used: dict[str, str]) -> dict:
 def load_parser(opt):
     """The face parser of --parser: a folder, a file, or the name of an experiment. Raises UserError naming the flag."""
     from models.face_parser import FaceParser
-    named = Path(opt.checkpoints_dir) / opt.parser
-    place = named if named.is_dir() and not Path(opt.parser).exists() else Path(opt.parser)
+    return _loaded(FaceParser, opt, "parser")
+
+
+def load_oracle(opt):
+    """The classifier of --attributes_model: a folder, or the name of an experiment. Raises UserError naming the flag."""
+    from models.attributes_model import AttributeOracle
+    return _loaded(AttributeOracle, opt, "attributes_model")
+
+
+def _loaded(kind, opt, flag: str):
+    text = getattr(opt, flag)
+    named = Path(opt.checkpoints_dir) / text
+    place = named if named.is_dir() and not Path(text).exists() else Path(text)
     try:
-        return FaceParser.load(place, gpu_ids=",".join(map(str, opt.gpu_ids)) or "-1")
+        return kind.load(place, gpu_ids=",".join(map(str, opt.gpu_ids)) or "-1")
     except UserError as error:
-        raise UserError(f"--parser {opt.parser}: {error}") from error
+        raise UserError(f"--{flag} {text}: {error}") from error

@@ -6,8 +6,12 @@ import importlib
 from util import distributed
 from util.errors import UserError
 
-MODELS = {"pix2pixHD": "models.pix2pixHD_model:Pix2PixHDModel", "parsing": "models.parsing_model:ParsingModel"}
-FLAGS = {"pix2pixHD": "models.pix2pixHD_flags", "parsing": "models.parsing_flags"}  # for --help without importing torch
+MODELS = {"pix2pixHD": "models.pix2pixHD_model:Pix2PixHDModel", "parsing": "models.parsing_model:ParsingModel",
+          "attributes": "models.attributes_model:AttributesModel", "vae": "models.vae_model:VAEModel",
+          "gan": "models.gan_model:GANModel"}
+FLAGS = {"pix2pixHD": "models.pix2pixHD_flags", "parsing": "models.parsing_flags",
+         "attributes": "models.attributes_flags", "vae": "models.vae_flags",
+         "gan": "models.gan_flags"}  # for --help without importing torch
 
 
 def model_class(name: str):

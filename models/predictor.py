@@ -118,6 +118,32 @@ class Predictor:
         classes, encoded = self.model.drawing.encode_classes(batch["image"], batch["label"])
         return {self.opt.spec.name_of(c): vector for c, vector in zip(classes, encoded.mu)}
 
+    def sample(self, attributes: dict | None = None, seed: int | None = None, count: int | None = None):
+        """A face that no photo shows (PIL), of a model that draws such faces; with `count` a list of so many.
+
+        attributes: {name: 1 or 0}, such as {"Smiling": 1}; the others are those of faces like the ones trained on, by chance.
+        seed: of that and of the face; default: --seed. Raises UserError for attributes that the weights do not know.
+        """
+        model = self._faces("sample", "draws no faces of nothing")
+        drawn = model.sample(count or 1, attributes or {}, self.opt.seed if seed is None else int(seed))
+        pictures = [Image.fromarray(picture) for picture in tensor2im(list(drawn))]
+        return pictures[0] if count is None else pictures
+
+    def edit(self, image, attributes: dict | None = None, **settings):
+        """A photo drawn again with some attributes turned (PIL): `edit("a.jpg", Smiling=1)`.
+
+        image: as of a call. attributes: all that the photo has, {name: 1 or 0}; where they are not known, the model guesses
+        them. settings: {name: 1 or 0}. Raises UserError for attributes that the weights do not know.
+        """
+        model = self._faces("edit", "turns no attributes of photos")
+        item = self._item(image=image, attributes=attributes)
+        return Image.fromarray(tensor2im(model.edit(item["image"], item["attributes"], settings)))
+
+    def _faces(self, method: str, lack: str):
+        if not hasattr(self.model, method):
+            raise UserError(f"{self.opt.name}: --model {self.opt.model} {lack}")
+        return self.model
+
     def _item(self, **given) -> dict:
         """The data set's item of the inputs."""
         kind = dataset_class(self.opt.dataset_mode)

@@ -22,6 +22,8 @@ class EvaluateOptions(TestOptions):
                            "(docs/metrics.md says what each is); all: whatever can be had")
         group.add_argument("--parser", default="", metavar="CHECKPOINT", help="face parser for miou: an experiment of --model "
                            "parsing, its folder, or a file of BiSeNet weights")
+        group.add_argument("--attributes_model", default="", metavar="CHECKPOINT", help="classifier for asked: an experiment "
+                           "of --model attributes, or its folder")
         group.add_argument("--inception_weights", default="", metavar="FILE", help="Inception-v3's weights for fid and kid "
                            "(default: torch's cache, else a download)")
         group.add_argument("--lpips_weights", default="", metavar="FILE", help="torchvision's alexnet state dict for lpips "

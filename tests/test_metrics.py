@@ -220,7 +220,17 @@ def everything(monkeypatch):
         monkeypatch.setattr(f"util.metrics.{module}.load_lpips", lambda path, device: (distance, "stand-in"))
     monkeypatch.setattr("util.metrics.inception.SUBSETS", 3)
     spec = DatasetSpec(label_nc=3, labels=("a", "b", "c"), parts={"eyes": ("b", "c")})
-    return Available(spec=spec, parser=ColourParser(spec), looks=2)
+    return Available(spec=spec, parser=ColourParser(spec), looks=2, asked=True, oracle=RedOracle())
+
+
+class RedOracle:
+    """Finds 'odd' in pictures of which many pixels have an odd red, 'even' in the others."""
+
+    names = ["odd", "even"]
+
+    def __call__(self, pictures):
+        share = (pictures[..., 0] % 2).mean((1, 2))[:, None]
+        return np.concatenate([share, 1 - share], 1)
 
 
 def sample(i):
@@ -230,7 +240,9 @@ def sample(i):
     true = (painted(label) + random.integers(0, 99, (32, 32, 3)).astype(np.uint8) * np.uint8([0, 1, 1])).astype(np.uint8)
     looks = np.clip(true + random.integers(0, 40, (2, 32, 32, 3)), 0, 255).astype(np.uint8)
     looks[..., 0] = (true[..., 0] + random.integers(0, 2, (2, 32, 32)) * (i > 3)) % 3  # a class, for ColourParser
-    return {"name": f"p\udcc4{i}", "drawn": looks[0], "true": true, "label": label, "looks": looks}
+    return {"name": f"p\udcc4{i}", "drawn": looks[0], "true": true, "label": label, "looks": looks,
+            "asked": {"values": {"odd": i % 2, "even": 1 - i % 2},
+                      "turned": {"odd": (true, 1 - i % 2, ()), "even": (true, i % 2, ())}}}
 
 
 def measured(available, name, numbers):

@@ -13,13 +13,16 @@ _MOST_PENDING = 32  # pictures that wait to be written, at most
 _FIGURES = (("region_color_error", "colour error of regions, of 255 (0 is exact)"), ("ssim", "SSIM (1 is identical)"),
             ("psnr", "PSNR, dB (higher is nearer)"), ("miou", "mean IoU of classes (1 is exact)"),
             ("miou_large", "mean IoU of large classes"), ("pixel_accuracy", "pixels that are right (1 is all)"),
+            ("attribute_accuracy", "attributes that are right (1 is all)"),
             ("pictures", "pictures compared with the truth"))
-_COLUMNS = {"region_color_error": "colour error", "iou": "IoU", "share": "share of pixels"}  # of a class
+_COLUMNS = {"region_color_error": "colour error", "iou": "IoU", "share": "share of pixels", "accuracy": "accuracy",
+            "precision": "precision", "recall": "recall", "frequency": "share that has it"}  # of a class or an attribute
 _SORTED_BY = {"ssim": ("SSIM", True), "region_color_error": ("colour error", False), "psnr": ("PSNR", True),
-              "miou": ("mIoU", True), "pixel_accuracy": ("pixels right", True)}  # of a picture: title, whether more is better
+              "miou": ("mIoU", True), "pixel_accuracy": ("pixels right", True),
+              "attribute_accuracy": ("share of attributes right", True)}  # of a picture: title, whether more is better
 _MOST_SORTED = 200  # rows of a page sorted by a figure
 _REMARKS = (("ssim", "SSIM {}"), ("region_color_error", "colour error {}"), ("psnr", "PSNR {} dB"), ("miou", "mIoU {}"),
-            ("pixel_accuracy", "pixels right {}"))  # of a picture
+            ("pixel_accuracy", "pixels right {}"), ("attribute_accuracy", "attributes right {}"))  # of a picture
 
 
 class ResultPage:
@@ -182,14 +185,17 @@ class ResultPage:
 
 def _add_metrics(page, summary):
     page.add_figures([(summary[key], what) for key, what in _FIGURES if summary.get(key) is not None])
-    by_class = summary.get("by_class") or {}
-    if by_class:
-        keys = [key for key in _COLUMNS if key in next(iter(by_class.values()))]
-        rows = [(name, *(float(entry[key]) for key in keys), entry["pictures"]) for name, entry in by_class.items()]
-        rows.sort(key=lambda row: row[1], reverse=keys[0] != "iou")  # the worst first
+    for what in ("class", "attribute"):
+        by_name = summary.get(f"by_{what}") or {}
+        if not by_name:
+            continue
+        keys = [key for key in _COLUMNS if key in next(iter(by_name.values()))]
+        rows = [(name, *(entry[key] if entry[key] is None else float(entry[key]) for key in keys), entry["pictures"])
+                for name, entry in by_name.items()]
+        rows.sort(key=lambda row: row[1], reverse=keys[0] == "region_color_error")  # the worst first
         title = _COLUMNS[keys[0]]
-        page.add_table(["class", *(_COLUMNS[key] for key in keys), "pictures"], rows,
-                       summary=f"{title[0].upper()}{title[1:]} by class")
+        page.add_table([what, *(_COLUMNS[key] for key in keys), "pictures"], rows,
+                       summary=f"{title[0].upper()}{title[1:]} by {what}")
 
 
 def remark_of(figures) -> str:

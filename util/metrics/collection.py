@@ -24,18 +24,19 @@ class MetricSet:
         """What each key of `values()` is."""
         return {key: figure for metric in self.metrics.values() for key, figure in metric.figures.items()}
 
-    def add(self, name, drawn, true=None, label=None, looks=None) -> dict:
+    def add(self, name, drawn, true=None, label=None, looks=None, asked=None) -> dict:
         """Measure one picture by every metric that has what it requires; gives its figures, {key: value or None}."""
-        return self.add_batch([name], *([value] if value is not None else None for value in (drawn, true, label, looks)))[0]
+        given = (drawn, true, label, looks, asked)
+        return self.add_batch([name], *([value] if value is not None else None for value in given))[0]
 
-    def add_batch(self, names, drawn, true=None, label=None, looks=None) -> list[dict]:
+    def add_batch(self, names, drawn, true=None, label=None, looks=None, asked=None) -> list[dict]:
         """Measure several pictures; the arguments are lists over the pictures, or None. An item of a list may be None."""
-        given = {key: value for key, value in (("drawn", drawn), ("true", true), ("label", label), ("looks", looks))
-                 if value is not None}
+        given = {key: value for key, value in (("drawn", drawn), ("true", true), ("label", label), ("looks", looks),
+                                               ("asked", asked)) if value is not None}
         figures = [{} for _ in names]
         for metric in self.metrics.values():
             fit = [i for i in range(len(names)) if all(key in given and given[key][i] is not None for key in metric.requires)]
-            batch = {key: [values[i] for i in fit] for key, values in given.items()}
+            batch = {key: [values[i] for i in fit] for key, values in given.items() if key != "asked" or key in metric.requires}
             found = metric.add_batch([names[i] for i in fit], batch.pop("drawn", None), **batch)
             for i, one in zip(fit, found):
                 figures[i] |= one

@@ -14,11 +14,14 @@ from util.metrics.collection import MetricSet
 ALL = "all"
 # What a metric can need, and what is said where it is not there.
 PAIRS, TRUE, LABEL, PARTS, PARSER, LOOKS, WEIGHTS = "pairs", "true", "label", "parts", "parser", "looks", "weights"
+ASKED, ORACLE = "asked", "oracle"
 LACKING = {PAIRS: "compares each drawn picture with the true one, but here the drawing does not aim at one",
            TRUE: "needs true pictures", LABEL: "needs the label maps that the pictures were drawn from",
            PARTS: 'needs "parts" in dataset.json, such as {"eyes": ["l_eye", "r_eye"]}',
            PARSER: "needs a face parser; give one with --parser CHECKPOINT",
-           LOOKS: "compares several drawings of one label map; ask for 2 or more with --n_samples"}
+           LOOKS: "compares several drawings of one label map; ask for 2 or more with --n_samples",
+           ASKED: "is of models that draw faces with attributes that are asked for",
+           ORACLE: "needs a classifier; give an experiment of --model attributes with --attributes_model"}
 
 
 class Entry(NamedTuple):
@@ -40,9 +43,10 @@ METRICS = {
     "kid": Entry("inception:InceptionMetrics", "kid", (TRUE, WEIGHTS), "kernel Inception distance"),
     "lpips": Entry("lpips:LpipsMetric", "lpips", (PAIRS, WEIGHTS), "learned perceptual distance"),
     "miou": Entry("parsed:ParsedMetrics", "miou", (LABEL, PARSER), "IoU and accuracy of the pictures, parsed"),
+    "asked": Entry("attributes:AskedAttributes", "attribute_agreement", (ASKED, ORACLE), "whether asked attributes are found"),
     "diversity": Entry("diversity:Diversity", "diversity", (LOOKS,), "distance between looks of one label map"),
 }
-WITHOUT_WEIGHTS = tuple(name for name, entry in METRICS.items() if not {WEIGHTS, PARSER, LOOKS} & {*entry.needs})
+WITHOUT_WEIGHTS = tuple(name for name, entry in METRICS.items() if not {WEIGHTS, PARSER, LOOKS, ORACLE} & {*entry.needs})
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Available:
 
     pairs: the drawing aims at the true picture of the same name. true: there are true pictures, be they of other names.
     label: there are label maps. spec: the `DatasetSpec`, None where nothing is known. parser: a loaded `FaceParser`.
+    asked: the drawings have attributes that were asked for. oracle: a loaded `models.attributes_model.AttributeOracle`.
     looks: drawings of each label map. The weights are files that the user gave.
     """
 
@@ -59,6 +64,8 @@ class Available:
     label: bool = True
     spec: object = None
     parser: object = None
+    asked: bool = False
+    oracle: object = None
     looks: int = 1
     inception_weights: str = ""
     lpips_weights: str = ""
@@ -90,7 +97,8 @@ def choose(text: str, flag: str = "--metrics") -> list[str]:
 def lacking(name: str, available: Available) -> str:
     """Why a metric does not apply to what there is, in one line; '' where it does. Of weights it takes `create` to know."""
     there = {PAIRS: available.pairs and available.true, TRUE: available.true, LABEL: available.label, PARTS: available.parts,
-             PARSER: available.parser, LOOKS: available.looks > 1, WEIGHTS: True}
+             PARSER: available.parser, ASKED: available.asked, ORACLE: available.oracle, LOOKS: available.looks > 1,
+             WEIGHTS: True}
     return next((LACKING[need] for need in METRICS[name].needs if not there[need]), "")
 
 

@@ -1,0 +1,176 @@
+"""GANs of faces: GAN (Goodfellow et al. 2014), conditional GAN (Mirza and Osindero 2014), ACGAN (Odena et al. 2017)."""
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from data.base_dataset import Needs
+from models import gan_flags as flags
+from models.diffaug import DiffAugment
+from models.face_model import FaceModel, turned
+from models.losses.adversarial import discriminator_loss, generator_loss, wasserstein_penalty
+from models.losses.gradient_penalty import gradient_penalty
+from models.networks.face_gan import FaceDiscriminator, FaceGenerator
+from models.sampling_flags import asked
+from util.util import tensor2im
+
+_ROWS, _COLUMNS = 3, 8  # of the grid on the training page
+_LAMBDA_GP = 10.0  # Gulrajani et al. 2017
+
+
+class GANModel(FaceModel):
+    """Networks G (generator) and D (discriminator); updates G and D."""
+
+    may_start_fresh = ("D",)
+    modify_commandline_options = staticmethod(flags.modify_commandline_options)
+    check_options = staticmethod(flags.check_options)
+    flags_of_weights = staticmethod(flags.flags_of_weights)
+    start_from = staticmethod(flags.start_from)
+    settle_defaults = staticmethod(flags.settle_defaults)
+
+    @staticmethod
+    def needs(opt):
+        """True faces to learn from, on a condition with their attributes; nothing to draw."""
+        if opt.role == "test":
+            return Needs((), listed_by="number")
+        return Needs(("image",) + ("attributes",) * (opt.condition != "none"), listed_by="image")
+
+    @staticmethod
+    def aimed(opt):
+        """No face aims at a photo."""
+        return
+
+    def aims_at_truth(self):
+        """As `aimed`."""
+        return False
+
+    # networks
+
+    def networks(self):
+        """G and D to train, G to draw."""
+        opt, count = self.opt, len(self.names)
+        makers = {"G": lambda: FaceGenerator(opt.loadSize, opt.z_dim, count, opt.ngf, opt.output_nc)}
+        if opt.role == "train":
+            makers["D"] = lambda: FaceDiscriminator(opt.loadSize, count, opt.condition, opt.ndf, opt.output_nc)
+        return makers
+
+    def inference_networks(self):
+        """The generator."""
+        return ["G"]
+
+    def networks_to_compile(self):
+        """The generator; of the discriminator, see Pix2PixHDModel."""
+        return [self.nets["G"]]
+
+    def weights_hint(self, name, state):
+        """The flags that a network's state dict was made with."""
+        found = flags.flags_of_weights({name: state})
+        return found and "its shapes say " + " ".join(f"--{key} {value}" for key, value in found.items()) + \
+            "; --loadSize and --attributes must be those of its training, too"
+
+    def seen(self):
+        """See FaceModel."""
+        return self.nets["G"].seen
+
+    def make_optimizers(self):
+        """Adam for each."""
+        return {name: torch.optim.Adam(self.nets[name].parameters(), lr=self.opt.lr, betas=(self.opt.beta1, 0.9), fused=True)
+                for name in "GD"}
+
+    def start_epoch(self, epoch):
+        """Constant learning rate, then linear decay."""
+        opt = self.opt
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = opt.lr * (1 - max(0, epoch - opt.niter - 1) / max(1, opt.niter_decay))
+
+    # losses
+
+    def prepare(self, batch):
+        """Photos and, on a condition, their attributes on the device, which the drawn faces are asked to have as well."""
+        self.image = batch["image"].to(self.device, non_blocking=True)
+        self.attributes = batch["attributes"].to(self.device, non_blocking=True) if self.names else None
+        if self.names and self.training:
+            self.nets["G"].seen.add(self.attributes)
+
+    def updates(self):
+        """G first: it stores the faces and D's logits, which D's loss uses."""
+        return ("G", self.loss_G), ("D", self.loss_D)
+
+    def discriminate(self, image: torch.Tensor):
+        """(N, C, S, S) -> float32 logits (N,), and (N, A) of the auxiliary head or None. Augmented, as --diffaug says."""
+        if self.opt.diffaug:
+            image = DiffAugment.draw(set(self.opt.diffaug.split(",")), image).picture(image)
+        with self.autocast():
+            logits, attributes = self.nets["D"](image, self.attributes)
+        return logits.float(), None if attributes is None else attributes.float()
+
+    def loss_G(self):  # noqa: N802 - named after the network
+        """The adversarial loss and, of an auxiliary head, the attributes that the faces were asked to have."""
+        z = torch.randn(len(self.image), self.opt.z_dim, device=self.device)
+        self.drawn = self.draw(z, self.attributes)
+        self.of_drawn = self.discriminate(self.drawn)
+        terms = {"G_GAN": generator_loss(self.of_drawn[0], self.opt.gan_mode)}
+        if self.opt.condition == "auxiliary":
+            terms["G_aux"] = self._auxiliary(self.of_drawn[1])
+        return terms
+
+    def loss_D(self):  # noqa: N802 - named after the network
+        """The adversarial loss, penalties on its gradient, and the attributes of true and of drawn faces."""
+        opt, (fake, fake_attributes) = self.opt, self.of_drawn
+        real, real_attributes = self.discriminate(self.image)
+        terms = discriminator_loss(real, fake, opt.gan_mode)
+        if opt.condition == "auxiliary":
+            terms |= {"D_aux": self._auxiliary(real_attributes), "D_aux_fake": self._auxiliary(fake_attributes)}
+        if opt.gan_mode == "wgangp":
+            terms["D_GP"] = wasserstein_penalty(lambda image: self.discriminate(image)[0], self.image, self.drawn) * _LAMBDA_GP
+        if opt.lambda_r1 and self.steps % opt.r1_every == 0:
+            penalty = gradient_penalty(lambda image: [self.discriminate(image)[0][:, None, None, None]], self.image)
+            terms["D_R1"] = penalty * (opt.lambda_r1 / 2 * opt.r1_every)
+        self.of_drawn = None  # so that the backward pass can free activations
+        return terms
+
+    def _auxiliary(self, found):
+        return F.binary_cross_entropy_with_logits(found, self.attributes) * self.opt.lambda_aux
+
+    # results
+
+    def draw(self, z, attributes):
+        """See FaceModel."""
+        with self.autocast():
+            return self.nets["G"](z, attributes).float()
+
+    @torch.no_grad()
+    def inference(self, batch):
+        """-> synthesized_image: a face for each number, with the attributes of the photo there, if there is one, and of --set.
+
+        z: float32 (N, z_dim) and attributes: (N, A) or None, what they were drawn of.
+        """
+        self.eval()
+        z, attributes = self.noise(batch["number"]), self.conditions(batch, asked(self.opt))
+        return {"synthesized_image": self.draw(z, attributes), "z": z, "attributes": attributes}
+
+    def current_visuals(self):
+        """Faces of the same z at every time: with a condition a row has one z, and each column an attribute, turned on."""
+        with self.as_at_test(), torch.no_grad():
+            self.eval()
+            return {"real_image": tensor2im(self.image[0]), "synthesized_faces": self._grid()}
+
+    def _grid(self) -> np.ndarray:
+        z = self.noise(range(_ROWS * (1 if self.names else _COLUMNS)))
+        if self.names:
+            plain = self.seen().known().mean(0).round()
+            columns = torch.stack([plain, *(turned(plain, self.names, name, 1.0) for name in self.names[:_COLUMNS - 1])])
+            drawn = [self.draw(row.expand(len(columns), -1), columns) for row in z]
+        else:
+            drawn = list(self.draw(z, None).split(_COLUMNS))
+        return tensor2im(torch.cat([torch.cat(list(row), 2) for row in drawn], 1))
+
+    def result_visuals(self, batch, outputs, i):
+        """The face, and with a condition, unless --set asks for attributes, the same with each turned."""
+        visuals = {"synthesized_image": tensor2im(outputs["synthesized_image"][i])}
+        if self.names and self.opt.role == "test" and hasattr(self.opt, "set") and not self.opt.set:
+            attributes = outputs["attributes"][i]
+            visuals |= self.drawn_turned(outputs["z"][i], attributes, self.turns(attributes))
+        return visuals
