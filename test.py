@@ -86,7 +86,7 @@ def finish(opt, loader, model, page, shares):
     if metrics and metrics.summary()["pictures"]:
         page.set_metrics(metrics.summary())
         with page.files.writing("metrics.json") as path:
-            metrics.write(path)
+            metrics.write(path, **model.more_figures)
         summary = metrics.summary()
         print(", ".join(f"{key} {value:.3f}" for key, value in summary.items() if isinstance(value, float)))
     index = page.files.folder / "index.html"

@@ -1,4 +1,4 @@
-"""Inference, compared with a plain implementation: python -m benchmarks.infer [--precision bf16] [--compile] [--batch 4]
+"""Inference, compared with a plain implementation: python -m benchmarks.infer [--precision bf16] [--data_type 8] [--batch 4]
 
 From a label map and a photo to a picture with that photo's features (--use_encoded_image), with pix2pixHD's default networks.
 Both sides run alternately in processes of their own; the figures are seconds a picture, their ratio, TFLOP/s and its share
@@ -16,7 +16,9 @@ from benchmarks.step import PLAIN_ENVIRONMENT
 
 def main():
     """Measure each size."""
-    flags = network_flags(__doc__.splitlines()[0], rounds=7).parse_args()
+    parser = network_flags(__doc__.splitlines()[0], rounds=7)
+    parser.add_argument("--data_type", default="32", choices=("8", "16", "32"), help="bits, on a CPU run by OpenVINO")
+    flags = parser.parse_args()
     if flags.serve:
         return serve_one(flags)
     for size in flags.sizes:
@@ -32,7 +34,8 @@ def measure(flags, size: int) -> None:
     seconds["ours"] = [value / flags.batch for value in seconds["ours"]]
     facts = {name: side.close() for name, side in sides.items()}
     ours, plain = facts["ours"], facts["plain"]
-    figures = {"size": size, "batch": flags.batch, "ngf": flags.ngf, "precision": ours["precision"], "compile": flags.compile}
+    figures = {"size": size, "batch": flags.batch, "ngf": flags.ngf, "precision": ours["precision"],
+               "data_type": flags.data_type, "compile": flags.compile}
     for name in facts:
         report("infer", name, **figures, unit="seconds a picture", **summary(seconds[name]))
     tflop = _operations(flags, size)
@@ -95,6 +98,7 @@ def _model(flags):
         return create_model(TestOptions().parse([
             "--name", "infer", "--checkpoints_dir", folder, "--dataroot", str(SAMPLE_FACES), "--label_nc", "19", "--label_feat",
             "--use_encoded_image", "--gpu_ids", flags.gpu_ids, "--ngf", str(flags.ngf), "--precision", flags.precision,
+            "--data_type", flags.data_type,
             *["--compile"] * flags.compile]))
 
 

@@ -48,6 +48,8 @@ class BaseModel(nn.Module, ABC):
         self.opt, self.device = opt, device_of(opt.gpu_ids)
         self.notes: list[str] = []
         self.nets = nn.ModuleDict()
+        self.digests: dict[str, str] = {}  # {network: digest of its weights}, where it was replaced by another form
+        self.more_figures: dict = {}  # measured beside those of the pictures, for metrics.json
         self._files: dict[str, Path] = {}  # {network: file that its weights were loaded from}
         self._trained: dict = {}
         self.averages: WeightAverages | None = None
@@ -196,7 +198,7 @@ class BaseModel(nn.Module, ABC):
 
     def sources(self) -> dict[str, str]:
         """{file: its hash} of all that a drawing follows from, beside the batch and the flags."""
-        return {path.name: weights.digest(self.nets[name].state_dict()) for name, path in self._files.items()}
+        return {path.name: self._digest(name) for name, path in self._files.items()}
 
     def evaluation_metrics(self, text: str, available):
         """The figures that --metrics asks for of what there is (see util.metrics.registry), a MetricSet."""
@@ -400,7 +402,10 @@ class BaseModel(nn.Module, ABC):
         folder = next((path.parent for path in self._files.values()), experiment_folder(self.opt))
         return {"experiment": folder.name, "epoch": self.opt.which_epoch, "trained": self._trained,
                 "averaged": any(path.stem.endswith("_ema") for path in self._files.values()),
-                "hashes": {name: weights.digest(self.nets[name].state_dict())[:8] for name in self._files}}
+                "hashes": {name: self._digest(name)[:8] for name in self._files}}
+
+    def _digest(self, name: str) -> str:
+        return self.digests.get(name) or weights.digest(self.nets[name].state_dict())
 
     def weights(self) -> dict[str, dict]:
         """{network: its state dict, on the CPU}; with --ema the averaged ones too, as 'G_ema'."""

@@ -95,9 +95,9 @@ class Pix2PixHDModel(BaseModel):
         """Prepare for inference; at test with the generator's form that the flags select, and the styles."""
         super().start_inference()
         if self.opt.role == "test":
-            self._deploy()
             if self._takes_styles() and not self.opt.export_onnx:
                 self.drawing.find_styles()
+            self._deploy()
 
     # networks
 
@@ -167,12 +167,36 @@ class Pix2PixHDModel(BaseModel):
             from models.deploy import EngineGenerator, OnnxGenerator
             self.nets["G"] = OnnxGenerator(opt.onnx) if opt.onnx else EngineGenerator(opt.engine, self.device)
         elif opt.data_type == 8:
-            from models.deploy import round_weights
-            round_weights(self.nets["G"])
+            self._deploy_in_eight_bits()
+        elif opt.data_type == 16 and self.device.type == "cpu":
+            self._deploy_in_sixteen_bits()
         elif opt.data_type == 16:
             self.nets["G"].half()
-            if self.device.type == "cpu":  # its half arithmetic is slow, so the rounded weights are used in float32
-                self.nets["G"].float()
+
+    def _deploy_in_eight_bits(self):
+        """Quantise the generator, or say why not and round its weights."""
+        from models.cpu_inference import eight_bit
+        from models.deploy import round_weights
+        quantised, note, measured = eight_bit(self, self._files["G"])
+        if quantised is not None:
+            self._replace_generator(quantised)
+        elif not measured:
+            round_weights(self.nets["G"])
+        self.notes.append(note)
+        self.more_figures["int8"] = measured
+
+    def _deploy_in_sixteen_bits(self):
+        """Run the generator in bfloat16, or say why not and round its weights."""
+        from models.cpu_inference import sixteen_bit
+        self.nets["G"].half().float()
+        net, note = sixteen_bit(self)
+        if net is not None:
+            self._replace_generator(net)
+        self.notes.append(note)
+
+    def _replace_generator(self, net):
+        self.digests["G"] = weights.digest(self.nets["G"].state_dict())
+        self.nets["G"] = net
 
     def export_onnx(self, path):
         """Write generator, encoder where there is one, and their manifest."""
@@ -244,7 +268,7 @@ class Pix2PixHDModel(BaseModel):
         """The generator and the encoder's layers. Not the discriminator: one backward pass needs the gradients of its weights,
         another that of its input; compiled, it would compute both in both."""
         parts = [self.nets["E"].model] if "E" in self.nets and self.opt.netG != "region" else []
-        return parts + [self.nets["G"]] * ("G" in self.nets)
+        return parts + [self.nets["G"]] * ("G" in self.nets and self.opt.data_type == 32)
 
     def make_optimizers(self):
         """Adam for G with E, and for D."""

@@ -283,8 +283,8 @@ def _experiment_flags(parser, is_train):
                        help="normalisation layers")
     group.add_argument("--use_dropout", action="store_true", architecture=True, from_dataset=True, help="dropout in the "
                        "generator's residual blocks")
-    group.add_argument("--data_type", type=whole(), choices=(8, 16, 32), default=32, without_effect=is_train, help="bits of "
-                       "the weights: 16 half precision, 8 weights rounded to 8 bits a channel")
+    group.add_argument("--data_type", type=whole(), choices=(8, 16, 32), default=32, without_effect=is_train, help="bits that "
+                       "the generator computes in at test: 8 or 16 (see docs/performance.md)")
     group.add_argument("--verbose", action="store_true", help="show every option, the networks, and tracebacks")
     group.add_argument("--fp16", action="store_true", inherited=True, help="mixed precision: short for --precision fp16")
     group.add_argument("--precision", choices=PRECISIONS, default="fp32", inherited=True, help="what the networks compute in")

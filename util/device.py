@@ -4,7 +4,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import platform
 import shutil
+from pathlib import Path
 
 from util.errors import UserError
 
@@ -104,6 +106,16 @@ def compile_network(net, precision: str):
     if precision != "fp32":
         net.to(memory_format=torch.channels_last)
     net.compile()
+
+
+def processor_name() -> str:
+    """The CPU's model, and which of PyTorch's kernels it runs, which a virtual machine may limit."""
+    import torch
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{line.partition(':')[2].strip()} {torch.backends.cpu.get_cpu_capability()}"
+    return f"{platform.processor() or platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def laid_out_as(reference, value):

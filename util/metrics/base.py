@@ -120,9 +120,9 @@ class Metric:
         """What the true pictures would get in the drawn ones' place, as far as that is known: {key: value or None}."""
         return {key: figure.best if math.isfinite(figure.best) else None for key, figure in self.figures.items()}
 
-    def write(self, path) -> None:
-        """Write the summary, and the figures of each picture under 'each', as JSON. Raises UserError."""
-        content = {**self.summary(), "each": self.each}
+    def write(self, path, **more) -> None:
+        """Write the summary, more values, and the figures of each picture under 'each', as JSON. Raises UserError."""
+        content = {**self.summary(), **more, "each": self.each}
         write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
     def _means(self) -> dict[str, float | None]:
