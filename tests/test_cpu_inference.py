@@ -10,6 +10,8 @@ import torch
 from data.data_loader import CreateDataLoader
 from models import cpu_inference
 from models.deploy import round_weights
+from models.networks import build
+from models.networks.region import RegionGenerator
 from models.predictor import Predictor
 from tests.conftest import call, succeed
 from util.checkpoint import read_tensors
@@ -151,3 +153,13 @@ def test_sixteen_bits_are_nearer_still(experiment, root):
     assert ("bfloat16" if able else "no arithmetic in 16 bits") in half.model.notes[-1]
     one, other = drawn(plain), drawn(half)
     assert not torch.equal(one, other) and cpu_inference._psnr(one, other) > 35
+
+
+def test_the_region_generator_is_converted_for_all_sizes():
+    net = build(lambda: RegionGenerator(10, 3, 4, n_up=2, feat_nc=3)).eval()
+    converted = cpu_inference.OpenVinoGenerator(cpu_inference._converted(net, torch.rand(1, 10, 16, 16)))
+    for size in ((32, 24), (16, 48)):
+        x = torch.rand(2, 10, *size)
+        x[:, :6] = torch.nn.functional.one_hot(x[:, :6].argmax(1), 6).movedim(3, 1)
+        with torch.no_grad():
+            torch.testing.assert_close(converted(x), net(x), atol=1e-4, rtol=1e-3)

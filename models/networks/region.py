@@ -80,7 +80,8 @@ class _InstanceNorm(torch.autograd.Function):
 
 def normalized(x: torch.Tensor) -> torch.Tensor:
     """(N, C, H, W) with mean 0 and variance 1 in each channel of each picture."""
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or x.dtype == torch.float16:
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if x.device.type != "cpu" or traced or x.dtype == torch.float16:
         return F.instance_norm(x, eps=_EPSILON)
     return _InstanceNorm.apply(x)
 
