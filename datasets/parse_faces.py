@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from data.dataset_spec import SCHEMES, DatasetSpec, face_spec
@@ -23,16 +22,17 @@ from datasets._parsing_page import write_page
 from datasets._program import Program
 from datasets._work import Faults, work
 from datasets.face_alignment import Landmarks, read_landmarks
-from models.face_parser import FaceParser
 from options.flags import folder_name, number, whole
 from util import page_facts
 from util.command_line import command_line
 from util.device import PRECISIONS
 from util.errors import UserError, first_few
 from util.files import make_folder
+from util.lazy import LazyModule
 from util.overlay import overlay
 from util.util import palette
 
+torch, face_parser = LazyModule("torch"), LazyModule("models.face_parser")
 DEFAULT_SCHEME = "celebamask-hq"
 
 
@@ -56,7 +56,7 @@ class Settings:
     jobs: int = 0
 
 
-def parse_folder(images, out, parser: FaceParser, phase: str = "train", scheme: str | None = None,
+def parse_folder(images, out, parser: face_parser.FaceParser, phase: str = "train", scheme: str | None = None,
                  settings: Settings | None = None, landmarks: Landmarks | None = None, limit: int | None = None) -> Journal:
     """Make <phase>_label (with <phase>_img and <phase>_overlay as `settings` say) in `out` from a folder of photos.
 
@@ -214,7 +214,7 @@ def main(arguments=None) -> int:
     check(args)
     landmarks = read_landmarks(args.landmarks) if args.landmarks else None
     aligned, every = args.align or landmarks is not None, args.faces == "all"
-    parser = FaceParser.load(args.checkpoint, args.gpu_ids, args.precision)
+    parser = face_parser.FaceParser.load(args.checkpoint, args.gpu_ids, args.precision)
     if landmarks is not None:
         _refuse_unnamed(args, landmarks)
     elif args.align:

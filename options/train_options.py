@@ -4,7 +4,10 @@ from __future__ import annotations
 from options import saved
 from options.base_options import BaseOptions
 from options.flags import INF, epoch_name, folder_name, names, number, whole, whole_or_inf
+from options.test_options import TestOptions
 from util.errors import UserError
+
+_ENCODING = {"debug", "load_pretrain", "n_clusters", "no_style_sheet"}  # what encoding takes beside what test.py does
 
 
 class TrainOptions(BaseOptions):
@@ -23,6 +26,14 @@ class TrainOptions(BaseOptions):
         _loop_flags(parser)
         _augmentation_flags(parser)
         _validation_flags(parser)
+        return parser
+
+    def _full_parser(self, first, record):
+        """For encoding, only those flags of a training that have an effect there are in --help."""
+        parser = super()._full_parser(first, record)
+        if self.role == "encode":
+            drawing = TestOptions()._full_parser(first, record)
+            parser.without(*(parser.flags().keys() - (drawing.flags().keys() - drawing.without_effect) - _ENCODING))
         return parser
 
     def finish_values(self, values, sources):

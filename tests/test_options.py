@@ -462,6 +462,11 @@ def test_help_says_what_applies():
     training = {"--serial_batches", "--no_flip", "--tf_log", "--n_clusters", "--niter_fix_global"}
     assert training <= set(last.replace(",", "").split()) and not training & set(listed.split())
     assert "--no_style_sheet" not in listed + last
+    listed, last = call("encode_features", "--help").out.split("Accepted without effect:")
+    training = {"--niter", "--lr", "--ema", "--display_freq", "--aug_color", "--val_freq", "--ndf", "--lambda_feat"}
+    listed = set(re.findall(r"^  (--\w+)", listed, re.M))
+    assert training <= set(last.replace(",", "").split()) and not training & listed
+    assert {"--load_pretrain", "--n_clusters", "--no_style_sheet", "--label_feat", "--ngf", "--phase"} <= listed
 
 
 def test_help_is_as_wide_as_the_terminal(monkeypatch):
@@ -505,6 +510,9 @@ def test_help_and_faults_of_flags_do_not_wait_for_torch(spot):
     commands += [[f"{name}.py", "--help"] for name in scripts]
     commands += [["test.py", "--name", "faces", "--ngf", "3"], ["test.py", "--name", "faces", "--style", "hat"]]
     commands += [["evaluate.py", "--real", "x"]]
+    programs = [path for path in (ROOT / "datasets").glob("*.py") if "def flags()" in path.read_text()]
+    assert len(programs) >= 6
+    commands += [[f"datasets/{path.name}", "--help"] for path in programs]
     commands = json.dumps([[str(ROOT / script), *words] for script, *words in commands])
     done = subprocess.run([sys.executable, "-c", code, commands], cwd=spot, capture_output=True, text=True, check=False,
                           env={**os.environ, "PYTHONPATH": str(ROOT)})
