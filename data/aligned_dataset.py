@@ -43,8 +43,16 @@ class AlignedDataset(BaseDataset):
 
     def folder(self, role: str) -> Path:
         """The folder of a role: label, image, inst or feat."""
-        names = {"label": "A", "image": "B"} if self.opt.label_nc == 0 else {"label": "label", "image": "img"}
-        return Path(self.opt.dataroot) / f"{self.phase}_{names.get(role, role)}"
+        return _folder(self.opt, self.phase, role)
+
+    @classmethod
+    def has_phase(cls, opt, phase):
+        """Whether there are label maps and photos, and each item has both."""
+        main, other = (_folder(opt, phase, role) for role in sorted(("label", "image"), key=opt.needs.listed_by.__ne__))
+        if not (main.is_dir() and other.is_dir()):
+            return False
+        items = list_images(main)
+        return bool(items) and len(pair(items, list_images(other))) == len(items)
 
     def _choose_phase(self) -> str:
         """--phase; encoding takes the test folders where it was not given and only those exist."""
@@ -291,6 +299,11 @@ class AlignedDataset(BaseDataset):
         """The classes of item i's label map."""
         label = batch["label"][i]
         return label.unique().tolist() if self.opt.label_nc and torch.is_tensor(label) else []
+
+
+def _folder(opt, phase: str, role: str) -> Path:
+    names = {"label": "A", "image": "B"} if opt.label_nc == 0 else {"label": "label", "image": "img"}
+    return Path(opt.dataroot) / f"{phase}_{names.get(role, role)}"
 
 
 def _picture(source, what: str, channels: int, prepare: Preprocess, size) -> torch.Tensor:

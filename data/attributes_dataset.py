@@ -67,6 +67,11 @@ class AttributesDataset(BaseDataset):
 
     # listing
 
+    @classmethod
+    def has_phase(cls, opt, phase):
+        """Whether there is a folder of photos."""
+        return (Path(opt.dataroot) / f"{phase}_img").is_dir()
+
     def list_items(self):
         """{name: photo}; of drawings by number, each with its photo, or with the data root where there is none."""
         opt, by_number = self.opt, self.needs.listed_by == "number"

@@ -48,6 +48,11 @@ class BaseDataset(ABC):
         """The parsed options, with values that the data root gives where no flag says otherwise; `opt.replace` makes them."""
         return opt
 
+    @classmethod
+    def has_phase(cls, opt, phase: str) -> bool:
+        """Whether the data root has pictures of a phase, and what they are to be compared with; --phase stays aside."""
+        return any(Path(opt.dataroot).glob(f"{phase}_*"))
+
     def __init__(self, opt):
         """opt: the parsed options, with opt.needs of the model. Raises UserError naming the flag or file at fault."""
         self.opt, self.needs = opt, opt.needs

@@ -42,12 +42,12 @@ def _pictures(opt) -> tuple[str, str, list[dict]]:
     """A heading, what is said below it, and the pictures, those of one size as a batch."""
     text = "The same at every refresh, drawn as at test. Below each, how it came to be."
     plain = opt.replace(role="test", serial_batches=True, no_flip=True, nThreads=0, batchSize=1, max_dataset_size=COUNT)
-    if (phase := held_out_phase(opt)) or opt.val_freq:
-        held_out = plain.replace(phase=phase, part=None) if phase else plain.replace(part="held out")
-        try:
+    try:
+        if (phase := held_out_phase(opt)) or opt.val_freq:
+            held_out = plain.replace(phase=phase, part=None) if phase else plain.replace(part="held out")
             return f"Held-out pictures, of {held_out.phase}_", text, _read(held_out)
-        except UserError as error:
-            text += f" Held-out ones, of {held_out.phase}_, cannot be drawn: {error}"
+    except UserError as error:
+        text += f" Held-out ones cannot be drawn: {error}"
     with contextlib.suppress(UserError):  # the training tells of it when their turn comes
         return f"Training pictures, of {opt.phase}_", text, _read(plain)
     return "", "", []

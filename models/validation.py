@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.data_loader import CreateDataLoader
+from data.data_loader import CreateDataLoader, dataset_class
 from data.transforms import without_crop
 from util.errors import UserError
 from util.evaluation import joined
@@ -35,12 +35,18 @@ def held_out_phase(opt) -> str:
     """The phase whose pictures validate: --val_phase, else val, else test; '' where a share of the training pictures does."""
     if opt.val_phase:
         return opt.val_phase
-    return next((phase for phase in _FALLBACKS if any(Path(opt.dataroot).glob(f"{phase}_*"))), "")
+    return next((phase for phase in _FALLBACKS if dataset_class(opt.dataset_mode).has_phase(opt, phase)), "")
 
 
 def with_split(opt):
     """The options of the training's own pictures: without those that --val_split holds out, where no phase validates."""
-    return opt.replace(part="rest") if opt.val_freq and not held_out_phase(opt) else opt
+    if not opt.val_freq or held_out_phase(opt):
+        return opt
+    for phase in _FALLBACKS:
+        if any(Path(opt.dataroot).glob(f"{phase}_*")):
+            print(f"{opt.dataroot}: not every picture of {phase}_ has a true one to be compared with, so {opt.val_split:.0%} "
+                  f"of {opt.phase}_ is held out instead (--val_phase {phase} says which are missing)")
+    return opt.replace(part="rest")
 
 
 class Validation:

@@ -1,6 +1,7 @@
 """Validation while training: it changes nothing of what is learnt, and keeps the checkpoint that is best."""
 import json
 import re
+import shutil
 
 import pytest
 
@@ -67,6 +68,18 @@ def test_without_folders_a_share_of_the_training_pictures_is_held_out(tmp_path):
     assert "7 training pictures" in done.out and "after epoch 3, 3 pictures" in done.out
     other = train(tmp_path, root, "--no_html", name="y")
     assert "10 training pictures" in other.out
+
+
+@pytest.mark.parametrize("lacking", ["test_img", "test_img/p00.png"])
+def test_folders_without_their_photos_do_not_validate(lacking, tmp_path):
+    root = write_root(tmp_path / "data", {"train": 10, "test": 2})
+    gone = root / lacking
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    done = train(tmp_path, root, "--val_freq", "3", "--val_split", "0.3", "--display_freq", "1")
+    assert "not every picture of test_ has a true one" in done.out
+    assert "7 training pictures" in done.out and "after epoch 3, 3 pictures" in done.out
+    named = train(tmp_path, root, "--val_freq", "1", "--val_phase", "test", status=2, name="y")
+    assert "test_img" in named.err
 
 
 def test_whole_pictures_are_drawn_beside_a_training_on_crops(tmp_path):
