@@ -282,7 +282,8 @@ def flags() -> Program:
                         "faces their names, colours and sides, where --scheme or the maps tell; and the maps' size")
     parser.add_argument("--scheme", choices=sorted(SCHEMES), help="with --write: the numbering that the ids follow (default: "
                         "what the maps look like, which is said)")
-    parser.add_argument("--dataset_mode", default="aligned", help="the data set that the folder is for (default: aligned)")
+    parser.add_argument("--dataset_mode", default="aligned", help="the data set that the folder is for (default: aligned); "
+                        "with another one, its flags and the model's are taken as train.py takes them")
     parser.add_argument("--phase", default="train", help="with another --dataset_mode: whose items are read (default: train)")
     parser.add_argument("--report", metavar="FILE", help="also write a page with counts by class and pictures")
     parser.add_argument("--all", action="store_true", help=f"list every problem, not only {SHOWN} of a kind")
@@ -290,10 +291,12 @@ def flags() -> Program:
     return parser
 
 
-def check_items(args) -> int:
-    """Read every item of another data set than label maps and photos; gives the exit status."""
+def check_items(args, more) -> int:
+    """Read every item of another data set than label maps and photos; gives the exit status. more: flags of train.py."""
     from datasets._check_items import faults_of_items
-    count, faults = faults_of_items(args.dataset_mode, args.dataroot, args.phase)
+    if args.label_nc is not None:
+        more = ["--label_nc", str(args.label_nc), *more]
+    count, faults = faults_of_items(args.dataset_mode, args.dataroot, args.phase, more)
     for fault in faults if args.all else faults[:SHOWN]:
         print(f"error: {fault}")
     print(f"{args.dataroot}: {count} items of --dataset_mode {args.dataset_mode}, {len(faults)} cannot be used")
@@ -302,9 +305,12 @@ def check_items(args) -> int:
 
 def main(arguments=None) -> int:
     """The program; returns its exit status."""
-    args = flags().parse_args(arguments)
+    parser = flags()
+    args, more = parser.parse_known_args(arguments)
     if args.dataset_mode != "aligned":
-        return check_items(args)
+        return check_items(args, more)
+    if more:
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
     if args.scheme and not args.write:
         raise UserError(f"--scheme {args.scheme}: only --write puts it anywhere; add that")
     if args.write:

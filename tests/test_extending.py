@@ -67,7 +67,9 @@ def test_they_train_resume_draw_and_serve(extended, root):
     shown = Image.open(extended / "ae" / "test_latest" / "images" / "p00_synthesized_image.jpg")
     assert drawn.size == shown.size and np.abs(np.asarray(drawn, int) - np.asarray(shown, int)).mean() < 3
 
-    assert check.main([str(root), "--dataset_mode", "photos"]) == 0
+    assert check.main([str(root), "--dataset_mode", "photos", "--code_nc", "3", "--output_nc", "1"]) == 0
+    with pytest.raises(UserError, match="--cde_nc"):
+        check.main([str(root), "--dataset_mode", "photos", "--cde_nc", "3"])
 
     predictor = Predictor.load(extended / "ae", gpu_ids="-1")
     assert predictor.classes == [] and "classes" not in repr(predictor)
