@@ -676,3 +676,9 @@ def test_copies_stay_readable(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     with Checkpoint(tmp_path / "copy") as checkpoint:
         assert checkpoint.resume(Small(), "latest", 5) == Position(1, 3, 3)
+
+
+def test_a_folder_that_was_deleted_meanwhile_is_no_fault_of_its_own(tmp_path):
+    with pytest.raises(UserError, match="could not be saved"), Checkpoint(tmp_path / "x") as checkpoint:
+        shutil.rmtree(checkpoint.folder)
+        raise UserError("could not be saved")

@@ -198,7 +198,7 @@ class Checkpoint:
         """Release the lock; delete a folder that a failed start left empty."""
         if not self.writes:
             return
-        if [path.name for path in self.folder.iterdir()] == [_LOCK]:
+        if self.folder.is_dir() and [path.name for path in self.folder.iterdir()] == [_LOCK]:  # it may be gone
             (self.folder / _LOCK).unlink()
             self.folder.rmdir()
         self._lock.close()
