@@ -17,7 +17,7 @@ export class StylePanel {
     byId("style-paste").addEventListener("click", () => this.take(editor.clipboard && { ...editor.clipboard }));
     for (const element of document.querySelectorAll(".vae")) element.hidden = !editor.model.features.vae;
     for (const name of ["class", "opened"]) editor.addEventListener(name, () => this.show());
-    editor.addEventListener("styles", () => this.mark());
+    for (const name of ["styles", "stroke"]) editor.addEventListener(name, () => this.mark());
   }
 
   take(style) {
