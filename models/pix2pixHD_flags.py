@@ -177,6 +177,7 @@ def _region_rules(opt):
 
 def _adversary_rules(opt):
     segmentation = opt.netD == "segmentation"
+    others = opt.lambda_l1 or opt.lambda_pyr or opt.lambda_parts or opt.lambda_feat and not opt.no_vgg_loss
     return [
         (segmentation and not opt.label_nc, "--netD segmentation: with --label_nc 0 there are no classes to tell; use --netD "
          "multiscale"),
@@ -190,9 +191,9 @@ def _adversary_rules(opt):
          "drawn picture with the real one of the same label map, not with earlier ones; leave it out"),
         (opt.lambda_parts and not opt.label_nc, f"--lambda_parts {opt.lambda_parts:g}: with --label_nc 0 there are no "
          "classes; use --lambda_l1"),
-        (opt.gan_start > 1 and not (opt.lambda_l1 or opt.lambda_pyr or opt.lambda_parts or opt.lambda_feat and
-                                    not opt.no_vgg_loss), f"--gan_start {opt.gan_start}: before it there is no loss to learn "
-         "from; give --lambda_l1 or --lambda_pyr as well"),
+        ((opt.gan_start > 1 or segmentation and not opt.lambda_gan) and not others,
+         f"{'--gan_start' if opt.gan_start > 1 else '--lambda_gan'}: leaves epochs without any loss to learn from; give "
+         "--lambda_l1 or --lambda_pyr as well"),
         (opt.gan_start > opt.niter + opt.niter_decay and not opt.debug, f"--gan_start {opt.gan_start}: the training ends after "
          f"{opt.niter + opt.niter_decay} epochs (--niter and --niter_decay); start earlier, or use --lambda_gan 0"),
     ]

@@ -53,7 +53,8 @@ class Context:
 class Pix2PixHDModel(BaseModel):
     """Networks G (generator), D (discriminator) and E (feature encoder); updates G (with E) and D.
 
-    adversarial: whether the discriminator takes part, which it does from epoch --gan_start on.
+    adversarial: whether the discriminator takes part, which it does from epoch --gan_start on; one of segmentation with
+    --lambda_gan 0 never does.
     """
 
     loss_scale = {"D": 0.5}
@@ -88,7 +89,7 @@ class Pix2PixHDModel(BaseModel):
     def start_training(self):
         """Prepare for training, with the losses."""
         super().start_training()
-        self.adversarial = self.opt.gan_start <= 1
+        self.adversarial = self._is_adversarial(1)
         self._make_losses()
 
     def start_inference(self):
@@ -288,7 +289,7 @@ class Pix2PixHDModel(BaseModel):
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = (opt.lr_D or opt.lr if name == "D" else opt.lr) * decay
-        self.adversarial = epoch >= opt.gan_start
+        self.adversarial = self._is_adversarial(epoch)
         self.kld_weight = opt.lambda_kld * min(1.0, (epoch - 1) / opt.kld_warmup if opt.kld_warmup else 1.0)
         frozen = opt.netG == "local" and epoch <= opt.niter_fix_global
         if self.frozen and not frozen:
@@ -296,6 +297,9 @@ class Pix2PixHDModel(BaseModel):
         self.frozen = frozen
         for name, p in self.nets["G"].named_parameters():
             p.requires_grad_(not frozen or name.startswith(f"model{opt.n_local_enhancers}"))
+
+    def _is_adversarial(self, epoch: int) -> bool:
+        return epoch >= self.opt.gan_start and (self.opt.lambda_gan > 0 or self.opt.netD == "multiscale")
 
     def extra_state(self):
         """The image pool, and whether the inner generator is frozen."""

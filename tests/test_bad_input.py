@@ -85,9 +85,10 @@ for line in ("--n_up 0", "--n_up 9", "--norm_G batch", "--norm_G spade", "--netD
              "--gan_mode hinge --netD segmentation", "--gan_mode hinge --no_lsgan", "--gan_mode relativistic --pool_size 2",
              "--lambda_r1 -1", "--r1_every 0", "--lambda_labelmix nan", "--lr_D 0", "--beta2 1", "--diffaug blur",
              "--diffaug color,color", "--gan_start 0", "--gan_start 9 --lambda_l1 1",
-             "--gan_start 2 --niter 2", "--lambda_parts -1", "--feat_skip --netG region --label_feat",
+             "--gan_start 2 --niter 2", "--lambda_gan 0 --netD segmentation", "--lambda_parts -1",
+             "--feat_skip --netG region --label_feat",
              "--use_dropout --netG region", "--no_lsgan --netD segmentation"):
-    flag_case(line, line.split()[0] if line.split()[0] != "--gan_mode" else "--gan_mode")
+    flag_case(line, line.split()[0])
 flag_case("--netD segmentation --label_nc 0 --no_instance", "--netD segmentation.*--netD multiscale")
 flag_case(["--name", ""])
 flag_case(["--name", "a\nb"])

@@ -41,10 +41,11 @@ class RegionMap(nn.Module):
         self.style_weight = nn.Parameter(torch.empty(feat_num, width)) if feat_num else None
 
     def reset_parameters(self):
-        """Small random numbers; each pixel's shares of regions add up to one, so that these rows hold the bias."""
+        """Small random numbers, but 0 for noise; each pixel's shares of regions add up to 1, so these rows hold the bias."""
         nn.init.normal_(self.weight, 0.0, 0.1)
         with torch.no_grad():
             self.weight[:self.regions] += self.bias
+            self.weight[-1] = 0
         if self.style_weight is not None:
             nn.init.normal_(self.style_weight, 0.0, 0.3)
 
