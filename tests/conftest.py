@@ -192,11 +192,21 @@ def root_inst(tmp_path_factory):
     return write_root(tmp_path_factory.mktemp("data_inst"), {"train": 5, "test": 3}, inst=True)
 
 
+def train_faces(checkpoints, root, *more):
+    """Train the experiment 'faces' for an epoch with --label_feat, and encode."""
+    where = ["--name", "faces", "--checkpoints_dir", checkpoints, "--dataroot", root, *SIZES, *NETWORK, "--label_feat"]
+    succeed(call("train", *where, *LOSSES, "--niter", "1", "--niter_decay", "0", "--no_html", *more))
+    succeed(call("encode_features", "--name", "faces", "--checkpoints_dir", checkpoints, "--gpu_ids", "-1", "--nThreads", "0"))
+    return checkpoints
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, root):
     """checkpoints_dir of the experiment 'faces': one epoch with --label_feat, encoded. Read only: copy to change it."""
-    checkpoints = tmp_path_factory.mktemp("trained")
-    where = ["--name", "faces", "--checkpoints_dir", checkpoints, "--dataroot", root, *SIZES, *NETWORK, "--label_feat"]
-    succeed(call("train", *where, *LOSSES, "--niter", "1", "--niter_decay", "0", "--no_html"))
-    succeed(call("encode_features", *where))
-    return checkpoints
+    return train_faces(tmp_path_factory.mktemp("trained"), root)
+
+
+@pytest.fixture(scope="session")
+def trained_region(tmp_path_factory, root):
+    """The same with --netG region. Read only."""
+    return train_faces(tmp_path_factory.mktemp("trained_region"), root, "--netG", "region", "--ema", "0.5")

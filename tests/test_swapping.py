@@ -44,7 +44,9 @@ def from_other(other, *more):
     return ["--style_root", other, "--style_phase", "train", *more]
 
 
-def test_swapping_with_oneself_is_drawing_the_own_photo(trained, root, tmp_path):
+@pytest.mark.parametrize("kind", ["", "_region"])
+def test_swapping_with_oneself_is_drawing_the_own_photo(kind, root, tmp_path, request):
+    trained = request.getfixturevalue("trained" + kind)
     own = draw(trained, root, tmp_path / "a", "--use_encoded_image")
     swapped = draw(trained, root, tmp_path / "b", "--style_root", root)
     assert equal(results_of(own), results_of(swapped))
