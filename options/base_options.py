@@ -160,7 +160,7 @@ class BaseOptions:
             sources.update(dict.fromkeys(found, origin))
         values["dataroot"], sources["dataroot"] = str(dataroot), source
         if first.name is None and record.get("name"):
-            values["name"], sources["name"] = record["name"], "trained last"
+            values["name"], sources["name"] = record["name"], record.get("origin", "trained last")
         values["spec"] = spec
         return values, sources
 

@@ -17,6 +17,9 @@ PERSONAL = {"name", "checkpoints_dir", "gpu_ids", "local_rank", "verbose", "cont
             "which_epoch", "phase", "results_dir", "debug"}
 
 
+SHIPPED = "sample_faces"  # the experiment whose weights come with this project
+
+
 def find(options, first) -> dict:
     """The record from which a command inherits options: {'options', 'path', 'name'}; {} if there is none.
 
@@ -28,6 +31,10 @@ def find(options, first) -> dict:
     if first.name is not None:
         return read(root / first.name)
     name = trained_last(root)
+    if name is None and options.role == "test" and (root / SHIPPED / "opt.json").is_file():
+        print(f"No --name given, and no experiment of your own in {root}: using the weights that come with this project, "
+              f"'{SHIPPED}'")
+        return {**read(root / SHIPPED), "name": SHIPPED, "origin": "shipped"}
     if name is None:
         raise UserError(f"--name is not given and {root} holds no trained experiment; run train.py first, "
                         "or name one with --name")
@@ -56,6 +63,8 @@ def trained_last(root: Path) -> str | None:
         return "label2city"
     found = []
     for folder in root.iterdir() if root.is_dir() else ():
+        if folder.name == SHIPPED and not (folder / "iter.txt").is_file():
+            continue
         marks = [folder / "latest_state.pth", folder / "iter.txt", *folder.glob("*_net_*.pth")]
         # experiments that were trained here take precedence over copied weights
         trained = any(mark.is_file() for mark in marks[:2])

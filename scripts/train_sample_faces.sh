@@ -2,23 +2,32 @@
 # Train the weights in checkpoints/sample_faces/ from nothing: draw the faces, train generator and encoder, find the styles.
 # Cost: NITER + NITER_DECAY epochs of FACES pictures, about 10 pictures a second on one core with 16-bit arithmetic (AVX-512).
 # Run again after an interruption, it goes on where it stood. docs/sample_faces.md says what came of it.
-#   WORK=./checkpoints DATA=./datasets/many_faces FACES=4000 NITER=4 NITER_DECAY=4 GPU_IDS=-1 bash scripts/train_sample_faces.sh
+#   WORK=./checkpoints DATA=./datasets/many_faces SHIP=./checkpoints/sample_faces FACES=4000 NITER=4 NITER_DECAY=4 GPU_IDS=-1 \
+#       bash scripts/train_sample_faces.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 work=${WORK:-./checkpoints} name=${NAME:-sample_faces_training} data=${DATA:-./datasets/many_faces} faces=${FACES:-4000}
+ship=${SHIP:-./checkpoints/sample_faces} NITER=${NITER:-4} NITER_DECAY=${NITER_DECAY:-4}
 
 # of another seed than the sample faces (0), whose test faces are thus never trained on
 [ -f "$data/dataset.json" ] || "$python" -m datasets.make_sample_faces --out "$data" --train "$faces" --test 100 --size 256 \
     --seed 716160233
-resume=()
-[ ! -f "$work/$name/latest_state.pth" ] || resume=(--continue_train)
+train() {
+    local resume=()
+    [ ! -f "$work/$name/latest_state.pth" ] || resume=(--continue_train)
+    "$python" train.py --name "$name" --checkpoints_dir "$work" --dataroot "$data" --gpu_ids "${GPU_IDS:--1}" \
+        --max_dataset_size "$faces" --label_feat --loadSize 128 --resize_or_crop resize --batchSize 4 --precision bf16 \
+        --netG region --ngf 32 --n_up 4 --feat_num 16 --nef 16 --n_downsample_E 2 \
+        --netD segmentation --ndf 16 --n_layers_D 4 --lambda_labelmix 0 --gan_start 3 \
+        --no_vgg_loss --lambda_l1 5 --lambda_parts 5 --lambda_pyr 10 --lr 0.0008 --beta1 0 --beta2 0.99 --ema 0.998 \
+        --print_freq 1000 --display_freq 4000 --save_latest_freq 4000 --save_epoch_freq 1 --nThreads 0 "${resume[@]}" "$@"
+}
+train --lambda_gan 0.3 --niter "$NITER" --niter_decay 0
+train --lambda_gan 1 --niter "$NITER" --niter_decay "$NITER_DECAY"
 
-"$python" train.py --name "$name" --checkpoints_dir "$work" --dataroot "$data" --gpu_ids "${GPU_IDS:--1}" \
-    --max_dataset_size "$faces" --label_feat --loadSize 128 --resize_or_crop resize --batchSize 4 --precision bf16 \
-    --netG region --ngf 32 --n_up 4 --feat_num 16 --nef 16 --n_downsample_E 2 \
-    --netD segmentation --ndf 16 --n_layers_D 4 --lambda_labelmix 0 --gan_start 3 --lambda_gan 0.3 \
-    --no_vgg_loss --lambda_l1 5 --lambda_parts 5 --lambda_pyr 10 --lr 0.0008 --beta1 0 --beta2 0.99 --ema 0.998 \
-    --niter "${NITER:-4}" --niter_decay "${NITER_DECAY:-4}" --print_freq 1000 --display_freq 4000 --save_latest_freq 4000 \
-    --save_epoch_freq 1 --nThreads 0 "${resume[@]}"
-"$python" encode_features.py --name "$name" --checkpoints_dir "$work" --gpu_ids "${GPU_IDS:--1}"
+# encoded with the weights in the form in which they are drawn with, so that styles and encoder belong together
+"$python" scripts/ship_weights.py "$work/$name" "$ship"
+"$python" encode_features.py --name "$(basename "$ship")" --checkpoints_dir "$(dirname "$ship")" --dataroot "$data" \
+    --gpu_ids "${GPU_IDS:--1}" --max_dataset_size 1000 --no_style_sheet
+rm "$ship/features.npy"

@@ -277,6 +277,18 @@ def test_name_left_out_is_label2city_else_the_one_trained_last(spot, capsys):
     assert options([], "encode").name == "label2city"
 
 
+def test_name_left_out_before_any_training_draws_with_the_shipped_weights(spot, capsys):
+    experiment(spot, "sample_faces", label_feat=True)
+    opt = TestOptions().parse(["--dataroot", "data"])
+    assert (opt.name, opt.sources["name"], opt.label_feat) == ("sample_faces", "shipped", True)
+    assert "the weights that come with this project, 'sample_faces'" in capsys.readouterr().out
+    for role, argv in (("encode", []), ("train", ["--continue_train"])):  # which would write there
+        with pytest.raises(UserError, match="--name is not given"):
+            options([*argv, "--dataroot", "data"], role)
+    experiment(spot, "own", label_feat=True)
+    assert options([], "test").name == "own"
+
+
 def test_name_left_out_with_nothing_trained_is_refused(spot):
     with pytest.raises(UserError, match="--name"):
         options(["--dataroot", "data"], "test")
@@ -506,7 +518,7 @@ def test_help_and_faults_of_flags_do_not_wait_for_torch(spot):
     wrong = [["--ngf", "x"], ["--nname"], ["--label_feat", "--instance_feat"], ["--model", "parsing", "--label_nc", "1"],
              ["--model", "none"], ["--dataset_mode", "none"], ["--gpu_ids", "x"]]
     commands = [[f"{name}.py", "--name", "x", *words] for words in wrong for name in ("train", "test")]
-    scripts = ("train", "encode_features", "precompute_feature_maps", "test", "evaluate", "edit")
+    scripts = ("train", "encode_features", "precompute_feature_maps", "test", "evaluate")
     commands += [[f"{name}.py", "--help"] for name in scripts]
     commands += [["test.py", "--name", "faces", "--ngf", "3"], ["test.py", "--name", "faces", "--style", "hat"]]
     commands += [["evaluate.py", "--real", "x"]]

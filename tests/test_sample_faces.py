@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from datasets.portraits import classes
 from datasets.portraits.attributes import ATTRIBUTES, attributes_of, hair_colour_name
 from datasets.portraits.look import sample_look
 from datasets.portraits.portrait import draw_portrait
-from tests.conftest import options, tree
+from tests.conftest import call, options, succeed, tree
 from util.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -223,3 +224,16 @@ def test_the_shipped_faces_have_their_tables():
     for table in ("attributes.csv", "identities.csv"):
         header, *rows = [line.split(",") for line in (SHIPPED / table).read_text().splitlines()]
         assert {(row[1], row[0]) for row in rows} == photos and all(len(row) == len(header) for row in rows)
+
+
+def test_a_fresh_clone_draws_the_held_out_faces_with_the_shipped_weights(tmp_path):
+    """As docs/sample_faces.md says: bare test.py, before any training."""
+    shutil.copytree(ROOT / "checkpoints" / "sample_faces", tmp_path / "checkpoints" / "sample_faces")
+    where = ["--checkpoints_dir", tmp_path / "checkpoints", "--dataroot", SHIPPED, "--gpu_ids", "-1", "--how_many", "6"]
+    done = succeed(call("test", *where, "--results_dir", tmp_path / "own", "--use_encoded_image"))
+    assert done.out.count("the weights that come with this project") == 1
+    found = json.loads((tmp_path / "own" / "sample_faces" / "test_latest" / "metrics.json").read_text())
+    assert found["ssim"] > 0.85 and found["region_color_error"] < 3
+    done = succeed(call("test", *where, "--results_dir", tmp_path / "sampled", "--how_many", "2"))
+    assert "another encoder" not in done.out, "styles and weights belong together"
+    assert sum(path.stat().st_size for path in (ROOT / "checkpoints" / "sample_faces").iterdir()) < 20e6
