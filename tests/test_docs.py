@@ -16,9 +16,9 @@ OVERVIEW, README = ((ROOT / name).read_text() for name in ("docs/overview.md", "
 TEXTS = "\n".join(p.read_text() for p in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")) if p.name != "extending.md")
 SOURCES = sorted(
     p.relative_to(ROOT).as_posix()
-    for folder in ("options", "data", "models", "util", "datasets", "scripts", "benchmarks")
+    for folder in ("options", "data", "models", "util", "datasets", "scripts", "benchmarks", "editor")
     for p in (ROOT / folder).rglob("*.*")
-    if p.suffix in (".py", ".sh") and p.name != "__init__.py"
+    if p.suffix in (".py", ".sh", ".js", ".html", ".css") and p.name != "__init__.py"
 )
 OPTIONS = {"train.py": TrainOptions(), "encode_features.py": TrainOptions("encode"), "test.py": TestOptions(),
            "evaluate.py": EvaluateOptions()}

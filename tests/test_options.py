@@ -518,7 +518,7 @@ def test_help_and_faults_of_flags_do_not_wait_for_torch(spot):
     wrong = [["--ngf", "x"], ["--nname"], ["--label_feat", "--instance_feat"], ["--model", "parsing", "--label_nc", "1"],
              ["--model", "none"], ["--dataset_mode", "none"], ["--gpu_ids", "x"]]
     commands = [[f"{name}.py", "--name", "x", *words] for words in wrong for name in ("train", "test")]
-    scripts = ("train", "encode_features", "precompute_feature_maps", "test", "evaluate")
+    scripts = ("train", "encode_features", "precompute_feature_maps", "test", "evaluate", "edit")
     commands += [[f"{name}.py", "--help"] for name in scripts]
     commands += [["test.py", "--name", "faces", "--ngf", "3"], ["test.py", "--name", "faces", "--style", "hat"]]
     commands += [["evaluate.py", "--real", "x"]]

@@ -15,7 +15,7 @@ from models.networks import build
 from models.networks.bisenet import BiSeNet
 from tests.conftest import ROOT, copy_tracked
 
-SETTING_UP = "Two commands"  # the section whose commands make an environment; make demo is scripts/demo.sh
+SETTING_UP = "Three commands"  # the section whose commands make an environment; make demo is scripts/demo.sh
 SMALL = {"loadSize": 64, "fineSize": 32, "max_dataset_size": 2, "batchSize": 1, "ngf": 2, "nef": 2, "ndf": 2, "num_D": 1,
          "n_layers_D": 1, "n_downsample_global": 2, "n_blocks_global": 1, "n_downsample_E": 2, "n_clusters": 2, "niter": 1,
          "niter_decay": 0, "no_vgg_loss": True}

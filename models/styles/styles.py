@@ -202,12 +202,13 @@ class Styles:
         seed. own: the encoding of its own photo. donor: a photo whose style is transferred; it overrides own features and
         samples, and `choice.fixed` overrides it.
         """
-        sampled = from_own = None
-        if not (choice.own and own) or RANDOM in [v for v in choice.fixed.values() if isinstance(v, str)]:
+        photo = choice.own and own
+        sources = [choice.fixed.get(label, None if photo else RANDOM) for label in classes]
+        sampled = np.zeros((len(classes), self.feat_num))
+        if any(isinstance(source, str) for source in sources):  # else styles need not have been found
             sampled = self.sample(choice.mode, classes, np.random.default_rng((choice.seed, index, look)))
-        if own:
-            from_own = own.sample(_noise(choice, index, look, 1))
-        vectors = np.array(from_own if choice.own and own else sampled)
+        from_own = own.sample(_noise(choice, index, look, 1)) if own else None
+        vectors = np.array(from_own if photo else sampled)
         if donor:
             given = dict(zip(donor.classes, donor.encoded.sample(_noise(choice, index, look, 2))))
             for r, label in enumerate(classes):
