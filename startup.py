@@ -1,5 +1,7 @@
-"""Environment variables that OpenMP reads as torch is imported; the scripts import this first."""
+"""What the scripts import first: a check of the packages, and environment variables that OpenMP reads as torch is imported."""
 import os
+
+from util import packages  # noqa: F401 - before all that needs them
 
 # By default OpenMP's threads busy-wait at barriers. If other processes compete for the cores, each barrier then costs a time
 # slice. Threads that sleep at once instead take a third of a small network's step to wake up. Spinning briefly before sleeping

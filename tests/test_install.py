@@ -1,4 +1,6 @@
 """What `pip install -e .` makes: the packages, from any folder."""
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -9,6 +11,7 @@ from tests.conftest import ROOT
 
 build_meta = pytest.importorskip("setuptools.build_meta")
 PACKAGES = ("data", "datasets", "models", "options", "util")
+SOURCES = {"ignore": shutil.ignore_patterns("*.jpg", "*.png", "__pycache__")}
 
 
 @pytest.fixture
@@ -42,3 +45,18 @@ def test_every_module_is_in_a_package_that_is_installed(project, tmp_path):
     sources = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
     assert sources <= names and "datasets/sample_faces/dataset.json" in names
     assert not {name for name in names if name.startswith(("test", "benchmarks"))}
+
+
+@pytest.mark.parametrize("environment", [True, False])
+def test_an_interpreter_without_the_packages_is_told_which_has_them(environment, tmp_path):
+    for path in (*ROOT.glob("*.py"), *(ROOT / name for name in PACKAGES)):
+        (shutil.copytree if path.is_dir() else shutil.copy)(path, tmp_path / path.name, **SOURCES if path.is_dir() else {})
+    if environment:
+        (tmp_path / ".venv" / "bin").mkdir(parents=True)
+        (tmp_path / ".venv" / "bin" / "activate").touch()
+    remedy = r"\. \.venv/bin/activate$" if environment else "make setup"
+    scripts = ("train", "encode_features", "precompute_feature_maps", "test", "evaluate")
+    for command in (*([f"{name}.py", "--name", "x"] for name in scripts), ["-m", "datasets.make_sample_faces", "--flow"]):
+        # -S: the standard library alone
+        done = subprocess.run([sys.executable, "-S", *command], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 2 and re.search(f"^error: .* has no torch, numpy, PIL; .*{remedy}", done.stderr), done.stderr
