@@ -55,7 +55,7 @@ def test_an_interpreter_without_the_packages_is_told_which_has_them(environment,
         (tmp_path / ".venv" / "bin").mkdir(parents=True)
         (tmp_path / ".venv" / "bin" / "activate").touch()
     remedy = r"\. \.venv/bin/activate$" if environment else "make setup"
-    scripts = ("train", "encode_features", "precompute_feature_maps", "test", "evaluate")
+    scripts = ("train", "encode_features", "precompute_feature_maps", "test", "evaluate", "edit")
     for command in (*([f"{name}.py", "--name", "x"] for name in scripts), ["-m", "datasets.make_sample_faces", "--flow"]):
         # -S: the standard library alone
         done = subprocess.run([sys.executable, "-S", *command], cwd=tmp_path, capture_output=True, text=True)
