@@ -360,6 +360,30 @@ def test_models_that_are_not_painted_for_are_refused(checkpoints, tmp_path):
             assert "takes no encoded features" in refused(client.post("/api/draw", **{"files": {"label": LABEL}, **more}))
 
 
+@pytest.mark.parametrize("flags", [["--label_feat", "--use_vae"], ["--instance_feat", "--contain_dontcare_label"]])
+def test_every_kind_of_experiment_is_edited(checkpoints, tmp_path, flags):
+    from tests.conftest import LOSSES, NETWORK, SIZES
+    where = ["--name", "x", "--checkpoints_dir", tmp_path, "--dataroot", checkpoints / "data", *SIZES, *NETWORK, *flags]
+    succeed(call("train", *where, *LOSSES, "--niter", "1", "--niter_decay", "0", "--no_html", "--max_dataset_size", "1"))
+    model = model_of(tmp_path, "x")
+    model.warm_up()
+    with TestClient(create_app(model), base_url=HERE) as client:
+        facts, ranges = client.get("/api/model").json(), client.get("/api/styles").json()
+        label, photo = (client.get(f"/api/gallery/0/{kind}.png").content for kind in ("label", "photo"))
+        if "--contain_dontcare_label" in flags:
+            assert facts["classes"][-1]["id"] == 255 and facts["classes"][-1]["name"] == "unlabelled"
+            ids = array(label).copy()
+            ids[:9] = 255
+            label = file_of(ids)
+            assert np.array_equal(array(client.post("/api/label", files={"label": label}).content), ids)
+        assert facts["features"]["vae"] == ("--use_vae" in flags) and set(ranges) == {one["name"] for one in facts["classes"]}
+        features = client.post("/api/encode", files={"label": label, "photo": photo}).json()["features"]
+        drawn = client.post("/api/draw", files={"label": label}, data={"styles": json.dumps(features)})
+        assert np.array_equal(array(drawn.content), np.asarray(model.predictor(array(label), image=array(photo))))
+        at_random = client.post("/api/draw", files={"label": label}, data={"styles": '{"hair": "random"}', "seed": 2})
+        assert at_random.status_code == (200 if "--use_vae" in flags else 400)
+
+
 def test_styles_that_are_all_given_need_no_file_of_styles(checkpoints, tmp_path):
     import shutil
     folder = shutil.copytree(checkpoints / "small", tmp_path / "bare")

@@ -3,6 +3,8 @@ import { draw } from "./api.js";
 import { byId, el, onCanvas, swatch } from "./dom.js";
 import { encodeIds } from "./png.js";
 
+const MOST_FOR_THUMBNAILS = 500; // ms
+
 export class StylePanel {
   constructor(editor, say) {
     Object.assign(this, { editor, say });
@@ -122,7 +124,7 @@ export class StylePanel {
     try {
       const label = await encodeIds(editor.ids, editor.width, editor.height);
       for (const button of buttons) {
-        if (round !== this.round) return;
+        if (round !== this.round || isSlow()) return;
         const styles = { ...editor.vectors(), [name]: button.dataset.vector.split(",").map(Number) };
         const bitmap = await createImageBitmap((await draw(label, styles)).blob);
         button.prepend(onCanvas(bitmap, 72));
@@ -132,6 +134,9 @@ export class StylePanel {
     }
   }
 }
+
+/** Whether pictures take so long that thumbnails would keep the next stroke waiting. */
+const isSlow = () => performance.getEntriesByName("stroke to picture").at(-1)?.duration > MOST_FOR_THUMBNAILS;
 
 /** A draw from N(0, 1). */
 function normal() {
