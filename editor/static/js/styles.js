@@ -1,9 +1,10 @@
 // The panel with the chosen class's styles: thumbnails, random, draw anew, sliders, copy and paste.
 import { draw } from "./api.js";
-import { byId, el, onCanvas, swatch } from "./dom.js";
+import { byId, el, swatch } from "./dom.js";
 import { encodeIds } from "./png.js";
 
-const MOST_FOR_THUMBNAILS = 500; // ms
+const IDLE = 400; // ms without a stroke, after which thumbnails are drawn ...
+const MOST_FOR_THUMBNAILS = 500; // ... unless a picture takes longer than this
 
 export class StylePanel {
   constructor(editor, say) {
@@ -19,6 +20,9 @@ export class StylePanel {
     byId("style-paste").addEventListener("click", () => this.take(editor.clipboard && { ...editor.clipboard }));
     for (const element of document.querySelectorAll(".vae")) element.hidden = !editor.model.features.vae;
     for (const name of ["class", "opened"]) editor.addEventListener(name, () => this.show());
+    editor.addEventListener("drawn", () => this.drawMissing(editor.currentName));
+    editor.addEventListener("stroke", () => (this.round += 1)); // the picture goes first
+    this.round = 0; // of drawing thumbnails; an older one stops
     for (const name of ["styles", "stroke"]) editor.addEventListener(name, () => this.mark());
   }
 
@@ -115,11 +119,13 @@ export class StylePanel {
     }
   }
 
-  /** Without a style sheet, draw this face in each style of the class, one after the other. */
+  /** Without a style sheet, draw this face in each style of the class, one after the other, while nothing else is drawn. */
   async drawMissing(name) {
     const { editor } = this;
-    const round = (this.round = (this.round ?? 0) + 1);
-    const buttons = [...byId("style-sheet").children].filter((button) => !button.querySelector("img"));
+    const round = (this.round += 1);
+    await new Promise((resolve) => setTimeout(resolve, IDLE));
+    if (round !== this.round) return;
+    const buttons = [...byId("style-sheet").children].filter((button) => !button.querySelector("img, canvas"));
     if (!buttons.length || !editor.ids.includes(editor.current)) return;
     try {
       const label = await encodeIds(editor.ids, editor.width, editor.height);
@@ -127,13 +133,30 @@ export class StylePanel {
         if (round !== this.round || isSlow()) return;
         const styles = { ...editor.vectors(), [name]: button.dataset.vector.split(",").map(Number) };
         const bitmap = await createImageBitmap((await draw(label, styles)).blob);
-        button.prepend(onCanvas(bitmap, 72));
+        if (round === this.round) button.prepend(closeUp(bitmap, editor));
       }
     } catch {
       // the numbers will do; the picture itself says what is wrong
     }
   }
 }
+
+/** The picture around the chosen class: all of it, or for a small region a square of a third of the side or more. */
+function closeUp(bitmap, { ids, width, height, current }) {
+  const places = [...ids.keys()].filter((i) => ids[i] === current);
+  const x = places.map((i) => i % width);
+  const y = places.map((i) => Math.floor(i / width));
+  const [left, right, top, bottom] = [least(x), -least(x.map((v) => -v)), least(y), -least(y.map((v) => -v))];
+  const whole = Math.min(width, height);
+  const reach = Math.max(right - left, bottom - top) + 1;
+  const side = reach > whole / 3 ? whole : Math.max(2 * reach, Math.round(whole / 3));
+  const start = (from, to, most) => Math.round(Math.min(most - side, Math.max(0, (from + to - side) / 2)));
+  const canvas = el("canvas", { width: 72, height: 72 });
+  canvas.getContext("2d").drawImage(bitmap, start(left, right, width), start(top, bottom, height), side, side, 0, 0, 72, 72);
+  return canvas;
+}
+
+const least = (values) => values.reduce((a, b) => Math.min(a, b), Infinity);
 
 /** Whether pictures take so long that thumbnails would keep the next stroke waiting. */
 const isSlow = () => performance.getEntriesByName("stroke to picture").at(-1)?.duration > MOST_FOR_THUMBNAILS;
