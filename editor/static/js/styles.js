@@ -4,7 +4,7 @@ import { byId, el, swatch } from "./dom.js";
 import { encodeIds } from "./png.js";
 
 const IDLE = 400; // ms without a stroke, after which thumbnails are drawn ...
-const MOST_FOR_THUMBNAILS = 500; // ... unless a picture takes longer than this
+const MOST_FOR_THUMBNAILS = 1000; // ... unless a picture takes longer than this
 
 export class StylePanel {
   constructor(editor, say) {
@@ -12,7 +12,6 @@ export class StylePanel {
     this.panel = byId("style-panel");
     this.panel.hidden = !editor.model.features;
     if (this.panel.hidden) return;
-    this.drawings = new Map(); // thumbnails drawn here, by class and number, where there is no style sheet
     byId("style-photo").addEventListener("click", () => this.take(editor.stylesOf(editor.source)[editor.currentName]));
     byId("style-random").addEventListener("click", () => this.random());
     byId("style-anew").addEventListener("click", () => this.anew());
@@ -159,7 +158,10 @@ function closeUp(bitmap, { ids, width, height, current }) {
 const least = (values) => values.reduce((a, b) => Math.min(a, b), Infinity);
 
 /** Whether pictures take so long that thumbnails would keep the next stroke waiting. */
-const isSlow = () => performance.getEntriesByName("stroke to picture").at(-1)?.duration > MOST_FOR_THUMBNAILS;
+function isSlow() {
+  const lately = performance.getEntriesByName("stroke to picture").slice(-5).map((entry) => entry.duration);
+  return lately.length > 0 && least(lately) > MOST_FOR_THUMBNAILS;
+}
 
 /** A draw from N(0, 1). */
 function normal() {
