@@ -316,13 +316,12 @@ def test_a_phone_paints_by_touch_and_scrolls_in_one_direction_only(browser, addr
 def test_text_stands_out_as_wcag_asks(page):
     for theme in ("light", "dark"):
         page.page.emulate_media(color_scheme=theme)
-        colors = page.page.evaluate("""['body', '#style-from', 'button:enabled', '[aria-pressed=true]', 'h1 span', 'footer'].map(
-            (which) => {
-                const shown = document.querySelector(which);
-                let behind = shown;
-                while (getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)') behind = behind.parentElement;
-                return [which, getComputedStyle(shown).color, getComputedStyle(behind).backgroundColor];
-            })""")
+        colors = page.page.evaluate("""(places) => places.map((which) => {
+            const shown = document.querySelector(which);
+            let behind = shown;
+            while (getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)') behind = behind.parentElement;
+            return [which, getComputedStyle(shown).color, getComputedStyle(behind).backgroundColor];
+        })""", ["body", "#style-from", "button:enabled", "[aria-pressed=true]", "h1 span", "footer"])
         for which, text, behind in colors:
             assert contrast(text, behind) >= 4.5, (theme, which, text, behind)
 
