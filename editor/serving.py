@@ -23,6 +23,8 @@ def serve(opt) -> int:
     sock = _bound(opt.host or LOCAL, opt.port)
     model = EditedModel(Predictor(opt))
     parser = PhotoParser.load(opt.parser, model.class_names, opt.gpu_ids) if opt.parser else None
+    if model.takes_styles and (line := model.predictor.model.drawing.outdated_styles()):
+        print(line)
     model.warm_up()
     token = secrets.token_urlsafe(24) if opt.host else ""
     app = create_app(model, parser, host=opt.host or LOCAL, token=token)

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from options.edit_options import EditOptions
 from options.evaluate_options import EvaluateOptions
 from options.test_options import TestOptions
 from options.train_options import TrainOptions
@@ -21,7 +22,7 @@ SOURCES = sorted(
     if p.suffix in (".py", ".sh", ".js", ".html", ".css") and p.name != "__init__.py"
 )
 OPTIONS = {"train.py": TrainOptions(), "encode_features.py": TrainOptions("encode"), "test.py": TestOptions(),
-           "evaluate.py": EvaluateOptions()}
+           "evaluate.py": EvaluateOptions(), "edit.py": EditOptions()}
 
 
 @pytest.mark.parametrize("path", [*SOURCES, *(p.name for p in ROOT.glob("*.py"))])
@@ -37,8 +38,8 @@ def test_overview_tells_of_no_file_that_is_gone():
 
 @pytest.mark.parametrize(
     "line",
-    sorted(set(re.findall(r"^ {4,}(?:CUDA_VISIBLE_DEVICES=0 )?python ((?:train|encode_features|test|evaluate)\.py .*)$", TEXTS,
-                          re.M))),
+    sorted(set(re.findall(r"^ {4,}(?:CUDA_VISIBLE_DEVICES=0 )?python ((?:train|encode_features|test|evaluate|edit)\.py .*)$",
+                          TEXTS, re.M))),
 )
 def test_documented_commands_name_real_flags(line):
     script, *argv = shlex.split(line, comments=True)

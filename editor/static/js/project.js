@@ -33,10 +33,14 @@ export async function fromProject(project, model) {
   if (unknown !== undefined) throw new Error(`The project holds label ${unknown}, which ${model.name} does not know.`);
   if (map.width !== own?.width || map.height !== own?.height) throw new Error("The project's map and source differ in size.");
   const styles = Object.entries(project.styles ?? {}).filter(([, style]) => fits(style?.vector, model));
-  return { source: own, other: await unpacked(project.other), ids: map.ids, styles: Object.fromEntries(styles), current: project.current };
+  const other = await unpacked(project.other);
+  for (const source of [own, other]) if (source?.features) source.features = fitting(source.features, model);
+  return { source: own, other, ids: map.ids, styles: Object.fromEntries(styles), current: project.current };
 }
 
 const fits = (vector, model) => Array.isArray(vector) && vector.length === model.features?.count && vector.every(Number.isFinite);
+
+const fitting = (features, model) => Object.fromEntries(Object.entries(features).filter(([, vector]) => fits(vector, model)));
 
 async function unpacked(source) {
   if (!source) return null;
