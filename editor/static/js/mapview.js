@@ -5,7 +5,7 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 
 export class MapView {
   constructor(canvas, editor, say) {
-    Object.assign(this, { canvas, editor, say, name: "brush", scale: 1, x: 0, y: 0, photo: null });
+    Object.assign(this, { canvas, editor, say, name: "brush", scale: 1, x: 0, y: 0, fitted: true, photo: null });
     this.pointers = new Map(); // of fingers and buttons that are down
     this.cursor = null; // where the pointer or the keys' crosshair is, in pixels of the map
     this.pen = false; // whether the keys hold the tool down
@@ -41,16 +41,24 @@ export class MapView {
     canvas.addEventListener("blur", () => this.release());
     for (const name of ["map", "settings", "class"]) editor.addEventListener(name, () => this.render());
     editor.addEventListener("opened", () => this.fit());
-    new ResizeObserver(() => this.fit()).observe(canvas);
+    new ResizeObserver(() => this.resized()).observe(canvas);
   }
 
   // the view
 
-  fit() {
-    const { canvas, editor } = this;
+  resized() {
+    const { canvas } = this;
     const ratio = window.devicePixelRatio || 1;
     canvas.width = Math.max(1, Math.round(canvas.clientWidth * ratio));
     canvas.height = Math.max(1, Math.round(canvas.clientHeight * ratio));
+    if (this.fitted) this.fit();
+    else this.render();
+  }
+
+  /** Show the whole map, also when the canvas changes its size, until it is zoomed or panned. */
+  fit() {
+    const { canvas, editor } = this;
+    this.fitted = true;
     if (!editor.ids) return;
     this.scale = Math.min(canvas.clientWidth / editor.width, canvas.clientHeight / editor.height);
     this.x = (canvas.clientWidth - this.scale * editor.width) / 2;
@@ -63,6 +71,7 @@ export class MapView {
     this.x = at.x - ((at.x - this.x) * scale) / this.scale;
     this.y = at.y - ((at.y - this.y) * scale) / this.scale;
     this.scale = scale;
+    this.fitted = false;
     this.render();
   }
 
@@ -198,6 +207,7 @@ export class MapView {
   pan(dx, dy) {
     this.x += dx;
     this.y += dy;
+    this.fitted = false;
   }
 
   /** Two fingers: their distance zooms, their middle pans. */
