@@ -89,6 +89,7 @@ def finish(opt, loader, model, page, shares):
             metrics.write(path, **model.more_figures)
         summary = metrics.summary()
         print(", ".join(f"{key} {value:.3f}" for key, value in summary.items() if isinstance(value, float)))
+        model.more_pages(page, metrics)
     index = page.files.folder / "index.html"
     page_facts.introduce(page, index, opt, model)
     page.save()

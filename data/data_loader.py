@@ -17,7 +17,8 @@ from util.lazy import LazyModule
 
 torch = LazyModule("torch")
 DATASETS = {"aligned": "data.aligned_dataset:AlignedDataset",
-            "attributes": "data.attributes_dataset:AttributesDataset"}
+            "attributes": "data.attributes_dataset:AttributesDataset",
+            "identities": "data.identities_dataset:IdentitiesDataset"}
 
 
 def dataset_class(name: str):

@@ -1,23 +1,8 @@
 """Reading the text tables of face data sets: names in the first column, numbers in the others."""
 from __future__ import annotations
 
-from pathlib import Path
-
 from util.errors import UserError
-
-
-def read_lines(path) -> list[str]:
-    """The lines of a UTF-8 text file that are not blank. Raises UserError naming the file."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: is no text file; fetch it again") from None
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise UserError(f"{path}: is empty; fetch it again")
-    return lines
+from util.files import read_lines
 
 
 def read_table(path, columns: int | None = None, header: bool = True) -> tuple[list[str], dict[str, list[int]]]:

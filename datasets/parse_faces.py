@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data import face_detection
 from data.dataset_spec import SCHEMES, DatasetSpec, face_spec
+from data.face_alignment import Landmarks, read_landmarks
 from data.image_files import image_names
-from datasets import face_detection
 from datasets._folders import start_root, write_ids, write_photo
 from datasets._parsing_journal import MOST_MIRRORED, Journal, Row
 from datasets._parsing_page import write_page
 from datasets._program import Program
 from datasets._work import Faults, work
-from datasets.face_alignment import Landmarks, read_landmarks
 from options.flags import folder_name, number, whole
 from util import page_facts
 from util.command_line import command_line

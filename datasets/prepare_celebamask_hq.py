@@ -15,11 +15,11 @@ from data.dataset_spec import SCHEMES, face_spec
 from data.image_files import load, open_image, read_image
 from datasets._folders import file_names, start_root, write_csv, write_ids, write_photo
 from datasets._program import Program
-from datasets._tables import read_lines, read_table
+from datasets._tables import read_table
 from datasets._work import work_through
 from util.command_line import command_line
 from util.errors import UserError
-from util.files import make_folder, write_bytes
+from util.files import make_folder, read_lines, write_bytes
 
 PHOTOS, MASKS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"
 MAPPING, ATTRIBUTES = "CelebA-HQ-to-CelebA-mapping.txt", "CelebAMask-HQ-attribute-anno.txt"

@@ -5,8 +5,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from datasets import face_detection
-from datasets.face_alignment import align
+from data import face_detection
+from data.face_alignment import align
 from editor.uploads import checked_photo
 from models.face_parser import FaceParser
 from util.errors import UserError, first_few

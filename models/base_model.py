@@ -261,6 +261,9 @@ class BaseModel(nn.Module, ABC):
         """What collects the figures of test.py from what `compared` gives, or None."""
         return
 
+    def more_pages(self, page, metrics) -> None:
+        """Add what test.py shows beside its rows to a `util.result_page.ResultPage`. metrics: that of `new_metrics`, filled."""
+
     def start_epoch(self, epoch: int) -> None:
         """Set learning rates and frozen parts, which depend on the epoch only."""
 

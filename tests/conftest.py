@@ -20,6 +20,7 @@ CLASSES, SIDE = 6, 32
 SIZES = ["--gpu_ids", "-1", "--nThreads", "0", "--loadSize", str(SIDE), "--label_nc", str(CLASSES)]
 NETWORK = ["--ngf", "4", "--nef", "4", "--n_downsample_global", "2", "--n_blocks_global", "1", "--n_downsample_E", "2",
            "--n_up", "2"]
+IDENTITY = ["--netI", "small", "--nif", "4"]
 LOSSES = ["--ndf", "4", "--n_layers_D", "2", "--no_vgg_loss"]
 
 torch.set_num_threads(1)
@@ -43,7 +44,9 @@ def picture(random, labels: np.ndarray) -> np.ndarray:
 def write_root(folder, phases, size=(SIDE, SIDE), inst=False, pictures=("label", "img"), seed=0, classes=CLASSES):
     """Make a data root: phases is {'train': 5, ...}, pictures the endings of label and photo folders."""
     random = np.random.default_rng(seed)
-    write_attributes(folder, {phase: [f"p{i:02d}" for i in range(count)] for phase, count in phases.items()})
+    names = {phase: [f"p{i:02d}" for i in range(count)] for phase, count in phases.items()}
+    write_attributes(folder, names)
+    write_identities(folder, names)
     for phase, count in phases.items():
         for i in range(count):
             labels = label_map(random, size, classes)
@@ -65,6 +68,13 @@ def write_attributes(folder, photos, names=ATTRIBUTES):
             for phase, listed in photos.items() for i, name in enumerate(listed)]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "attributes.csv").write_text("\n".join(",".join(map(str, row)) for row in [["name", "split", *names], *rows]))
+
+
+def write_identities(folder, photos):
+    """Write identities.csv: photos is {phase: their names}; of two photos each, somebody's."""
+    rows = [(name, phase, i // 2) for phase, listed in photos.items() for i, name in enumerate(listed)]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "identities.csv").write_text("\n".join(",".join(map(str, row)) for row in [("name", "split", "identity"), *rows]))
 
 
 def save(path, array):

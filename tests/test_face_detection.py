@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import face_detection
-from datasets.face_alignment import align
-from datasets.face_detection import IN_BOX, find_faces, read_portraits
+from data import face_detection
+from data.face_alignment import align
+from data.face_detection import IN_BOX, find_faces, read_portraits
 from tests.conftest import ROOT, save
 from util.errors import UserError
 

@@ -10,7 +10,7 @@ from data.data_loader import CreateDataLoader
 from models.base_model import Diverged
 from models.models import MODELS, create_model, model_class
 from models.styles.styles import Choice
-from tests.conftest import CLASSES, LOSSES, NETWORK, SIDE, SIZES, call, known, options, same, save, write_root
+from tests.conftest import CLASSES, IDENTITY, LOSSES, NETWORK, SIDE, SIZES, call, known, options, same, save, write_root
 from util.checkpoint import Checkpoint, Position
 from util.errors import UserError
 from util.image_pool import ImagePool
@@ -46,14 +46,14 @@ HARD = ["--label_feat", "--use_dropout", "--pool_size", "2", "--resize_or_crop",
 def flags_of(name, root, checkpoints, *more, role="train"):
     """Command line of a small model; flags that it does not have are left out."""
     argv = ["--model", name, "--name", "x", "--checkpoints_dir", checkpoints, "--dataroot", root, "--batchSize", "1"]
-    return known(name, [*argv, *SIZES, *NETWORK, *more], role)
+    return known(name, [*argv, *SIZES, *NETWORK, *IDENTITY, *more], role)
 
 
 def first_gradients(model, batch):
     """The gradients of a step, {parameter: gradient}: without the step's own way of letting go of them."""
     model._stores_all_gradients = lambda: True
     terms = model.train_step(batch)
-    return terms, {k: p.grad for k, p in model.nets.named_parameters()}
+    return terms, {k: p.grad for k, p in model.nets.named_parameters() if p.requires_grad}
 
 
 def training(name, root, checkpoints, *more):

@@ -30,7 +30,7 @@ def people(tmp_path_factory):
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
     root = write_root(folder, {"train": 3, "test": 3})
-    for place in root.iterdir():
+    for place in filter(os.path.isdir, root.iterdir()):
         for path, name in zip(sorted(place.iterdir()), NAMES):
             path.rename(path.with_name(f"{name}.png"))
     return root

@@ -9,12 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
+from data import face_detection
 from data.aligned_dataset import AlignedDataset
 from data.dataset_spec import CELEBAMASK_HQ, FACE_PARSING, DatasetSpec, face_spec
-from datasets import _parsing_page, face_detection, parse_faces, prepare_celeba
+from data.face_alignment import TEMPLATE, align, mirrored_share, read_landmarks, similarity
+from data.face_detection import Face
+from datasets import _parsing_page, parse_faces, prepare_celeba
 from datasets._parsing_page import write_page
-from datasets.face_alignment import TEMPLATE, align, mirrored_share, read_landmarks, similarity
-from datasets.face_detection import Face
 from datasets.parse_faces import Settings, parse_folder
 from models.face_parser import FaceParser, trained_spec
 from models.networks import build

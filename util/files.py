@@ -51,6 +51,20 @@ def atomic_write(path, mode: str = "wb") -> Iterator[IO]:
         yield stream
 
 
+def read_lines(path) -> list[str]:
+    """The lines of a UTF-8 text file that are not blank. Raises UserError naming the file."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is no text file; fetch it again") from None
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise UserError(f"{path}: is empty; fetch it again")
+    return lines
+
+
 def write_bytes(path, data) -> None:
     """Write a bytes-like object atomically."""
     with atomic_write(path) as stream:

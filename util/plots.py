@@ -57,6 +57,25 @@ def plot_validation(entries, best_epoch, path) -> bool:
     return bool(names)
 
 
+def plot_curve(points, path, across, up) -> None:
+    """Draw points (n, 2) in [0, 1] as a curve. across, up: what the axes are. Raises UserError as `plot_losses` does."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and few scripts plot
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.4, 3.2), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.plot(*np.asarray(points).T, color=_COLOURS[0], linewidth=1.7)
+    axes.set(xlim=(-0.01, 1), ylim=(0, 1.01))
+    axes.set_xlabel(across, fontsize=9, color=_INK)
+    axes.set_ylabel(up, fontsize=9, color=_INK)
+    axes.grid(color=_FAINT, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=9, colors=_INK, length=0)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=160)
+
+
 def panels(history) -> list[list[str]]:
     """The terms of each panel: [['G_GAN'], ['G_VGG'], ['D_real', 'D_fake']], in the order of the log."""
     names = list(dict.fromkeys(name for entry in history for name in entry["terms"]))

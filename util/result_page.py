@@ -14,6 +14,8 @@ _FIGURES = (("region_color_error", "colour error of regions, of 255 (0 is exact)
             ("psnr", "PSNR, dB (higher is nearer)"), ("miou", "mean IoU of classes (1 is exact)"),
             ("miou_large", "mean IoU of large classes"), ("pixel_accuracy", "pixels that are right (1 is all)"),
             ("attribute_accuracy", "attributes that are right (1 is all)"),
+            ("accuracy", "verification accuracy (1 is all pairs right)"), ("tar", "TAR at FAR 1e-3: same people accepted"),
+            ("rank1", "rank-1 retrieval: the nearest picture shows the same person"),
             ("pictures", "pictures compared with the truth"))
 _COLUMNS = {"region_color_error": "colour error", "iou": "IoU", "share": "share of pixels", "accuracy": "accuracy",
             "precision": "precision", "recall": "recall", "frequency": "share that has it"}  # of a class or an attribute
@@ -45,6 +47,8 @@ class ResultPage:
         self._metrics: dict | None = None
         self._facts: list[tuple[str, str]] = []
         self._links: tuple[list, str] | None = None
+        self._pairs: dict[str, list] = {}
+        self._curves: list[tuple[str, str]] = []
         self._stem = UniqueStems()
         self._pool = ThreadPoolExecutor(_WRITERS)
         self._pending: deque = deque()
@@ -113,6 +117,17 @@ class ResultPage:
         """Show the `summary()` of metrics."""
         self._metrics = summary
 
+    def add_pairs(self, title, pairs):
+        """Show pairs of pictures on the page pairs.html. pairs: [(name, name, cosine)] of rows of this page."""
+        self._pairs[title] = list(pairs)
+
+    def add_curve(self, name, points, across, up):
+        """Show a curve of points (n, 2) from 0 to 1, written as the picture `name`. across, up: what the axes are."""
+        from util.plots import plot_curve
+        with self.files.writing(name) as path:
+            plot_curve(points, path, across, up)
+        self._curves.append((name, f"{up} over {across}"))
+
     def save(self):
         """Wait for the pictures, write index.html, pages in the order of each figure, and the list of the page's files.
 
@@ -123,6 +138,8 @@ class ResultPage:
         self._write_page("index.html", self._rows, orders)
         for name, (what, rows) in orders.items():
             self._write_page(name, rows, orders, what)
+        if self._pairs:
+            self._write_pairs()
         self.files.finish(f"images/{file}" for _, pictures, _, _ in self._rows for file, _, _ in pictures)
 
     def _orders(self):
@@ -149,6 +166,10 @@ class ResultPage:
             _add_metrics(page, self._metrics)
         if self._legend:
             page.add_legend(self._legend)
+        for file, text in self._curves if not what else ():
+            page.add_figure(file, text)
+        if self._pairs and not what:
+            page.add_links([("pairs that are told apart worst", "pairs.html")], "More")
         if orders:
             entries = [("in the order of the data", "index.html"), *((text, file) for file, (text, _) in orders.items())]
             page.add_links([(text, None if file == name else file) for text, file in entries], "Order of the pictures")
@@ -161,6 +182,19 @@ class ResultPage:
             page.add_paragraph("No pictures.")
         with self.files.writing(name):
             page.save(name)
+
+    def _write_pairs(self):
+        """pairs.html: the first picture of each row of a pair, and how near they are."""
+        page = HTML(self._html.web_dir, f"{self._html.title}, pairs")
+        page.add_links([("all pictures", "index.html")], "More")
+        first = {name: pictures[0] for name, pictures, _, _ in self._rows if pictures}
+        for title, pairs in self._pairs.items():
+            page.add_header(title)
+            for one, other, cosine in pairs:
+                files, _, sizes = zip(first[one], first[other])
+                page.add_images(files, (one, other), files, self._width, sizes=sizes, heading=f"cosine {cosine:.3f}")
+        with self.files.writing("pairs.html"):
+            page.save("pairs.html")
 
     def close(self):
         """Wait for the pictures and end the threads. Raises UserError as `save` does."""

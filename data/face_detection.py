@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from data.face_alignment import TEMPLATE, align, mirrored_share, similarity
 from data.image_files import read_image
-from datasets.face_alignment import TEMPLATE, align, mirrored_share, similarity
 from util.errors import UserError
 
 # The landmarks of TEMPLATE in the square that OpenCV's face cascades report, in shares of its side:

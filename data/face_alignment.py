@@ -8,13 +8,14 @@ import cv2
 import numpy as np
 
 from data.pairing import IMAGE_EXTENSIONS, composed, strip_extension
-from datasets._tables import read_lines
 from util.errors import UserError
-from util.files import unescaped
+from util.files import read_lines, unescaped
 
 # Left eye, right eye, tip of the nose, left and right corner of the mouth; left and right as in the picture.
 # Their positions in CelebAMask-HQ's pictures, in shares of the side (measured on its samples):
 TEMPLATE = np.array([(0.376, 0.478), (0.624, 0.478), (0.5, 0.62), (0.392, 0.738), (0.606, 0.738)])
+# Their positions in the 112 x 112 pixels that ArcFace's published networks take, as shares; the face fills that square:
+ARCFACE = np.array([(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]) / 112
 
 
 def similarity(points, target) -> np.ndarray:
