@@ -221,7 +221,10 @@ class Pix2PixHDModel(BaseModel):
         return StyleEncoding(self)
 
     def feature_map(self, batch):
-        """See StyledDrawing."""
+        """See StyledDrawing. Raises UserError for features that pictures cannot hold."""
+        if self.opt.feat_num not in (1, 3):
+            raise UserError(f"--feat_num {self.opt.feat_num}: feature maps are pictures, which hold 1 or 3 numbers; train with "
+                            "--feat_num 3")
         return self.drawing.feature_map(batch)
 
     def inference(self, batch, choice=None):

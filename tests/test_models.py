@@ -523,3 +523,10 @@ def test_hints_name_the_flags_of_foreign_weights(root, tmp_path):
 def test_unknown_model_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match="--model nosuch.*pix2pixHD"):
         model_class("nosuch")
+
+
+def test_features_that_pictures_cannot_hold_are_not_written(trained_region, root):
+    done = call("precompute_feature_maps", "--name", "faces", "--checkpoints_dir", trained_region, "--dataroot", root,
+                "--gpu_ids", "-1", "--nThreads", "0")
+    assert done.status == 2 and done.err.count("--feat_num 16: feature maps are pictures") == 1
+    assert not (root / "train_feat").exists()
