@@ -16,6 +16,8 @@ def modify_commandline_options(parser, is_train: bool) -> None:
     if is_train:
         group = parser.add_argument_group("attribute classifier, training", from_dataset=True)
         group.add_argument("--weight_decay", type=number(0), default=0.01, help="AdamW's, of all but norms and biases")
+        group.add_argument("--blur", type=number(0), default=1.5, help="half of the photos are blurred, by a Gaussian of up to "
+                           "so many pixels, as drawn faces may be; 0: none")
 
 
 def set_defaults(parser, defaults: dict, is_train: bool) -> None:

@@ -62,6 +62,8 @@ class AttributesModel(BaseModel):
         """Photos and attributes on the device."""
         self.image = batch["image"].to(self.device, non_blocking=True)
         self.true = batch["attributes"].to(self.device, non_blocking=True)
+        if self.training and self.opt.blur:
+            self.image = blurred(self.image, self.opt.blur)
 
     def updates(self):
         """The classifier's."""
@@ -122,6 +124,17 @@ class AttributesModel(BaseModel):
         """Those, whatever is asked for."""
         from util.metrics.collection import MetricSet
         return MetricSet({"attributes": self.new_metrics()})
+
+
+def blurred(image: torch.Tensor, most: float) -> torch.Tensor:
+    """Pictures (N, C, H, W), about half of them blurred by one Gaussian, whose deviation is drawn from 0 to `most` pixels."""
+    deviation = max(1e-3, most * float(torch.rand(())))
+    at = torch.arange(-round(3 * most), round(3 * most) + 1, device=image.device)
+    kernel = torch.exp(-0.5 * (at / deviation) ** 2)
+    kernel = (kernel / kernel.sum()).expand(image.shape[1], 1, 1, -1)
+    padded = F.pad(image, [len(at) // 2] * 4, mode="replicate")
+    soft = F.conv2d(F.conv2d(padded, kernel, groups=image.shape[1]), kernel.transpose(2, 3), groups=image.shape[1])
+    return torch.where(torch.rand(len(image), 1, 1, 1, device=image.device) < 0.5, soft, image)
 
 
 def bars(found: torch.Tensor, true: torch.Tensor | None, size) -> torch.Tensor:

@@ -10,10 +10,11 @@ from PIL import Image
 
 from data.data_loader import CreateDataLoader
 from datasets import label_attributes
-from models.attributes_model import AttributeOracle, bars
+from models.attributes_model import AttributeOracle, bars, blurred
 from models.face_model import rivals, turned
 from models.latents import directions
 from models.losses.adversarial import MODES, discriminator_loss, generator_loss
+from models.losses.covariance import cross_covariance
 from models.models import create_model
 from models.networks import build
 from models.networks.seen_attributes import COUNT, SeenAttributes
@@ -96,6 +97,25 @@ def test_losses_are_sums_of_a_picture_and_the_mean_of_pictures(latent, terms, fa
     error = (model.drawn.detach() - batch["image"]).square().sum() / len(batch["image"])
     assert found["Rec"] == pytest.approx(float(error), rel=1e-5)
     assert model.beta == 1.0, "half of --beta, in the second of epochs 1 to 3"
+
+
+def test_covariance_is_unbiased_and_tells_what_z_says_of_attributes():
+    torch.manual_seed(0)
+    attributes = (torch.rand(4096, 3) < 0.3).float()
+    z = torch.randn(4096, 8)
+    free = torch.stack([cross_covariance(a, b) for a, b in zip(z.split(16), attributes.split(16))]).mean()
+    assert abs(float(free)) < 0.15, "a plain square would have a mean of 1.6"
+    z[:, 0] = 2 * (attributes[:, 1] - 0.3) / 0.21 ** 0.5
+    assert float(cross_covariance(z, attributes)) == pytest.approx(4, rel=0.1)
+
+
+def test_blurring_leaves_half_and_softens_half():
+    torch.manual_seed(1)
+    image = torch.rand(64, 3, 16, 16)
+    soft = blurred(image, 1.5)
+    kept = [torch.equal(a, b) for a, b in zip(soft, image)]
+    assert 16 < sum(kept) < 48 and all(b.std() < a.std() for a, b, same in zip(image, soft, kept) if not same)
+    torch.testing.assert_close(blurred(torch.full((4, 1, 16, 16), 0.3), 1.5), torch.full((4, 1, 16, 16), 0.3))
 
 
 @pytest.mark.parametrize("mode", MODES)

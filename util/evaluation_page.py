@@ -9,8 +9,9 @@ from util.progress import Progress
 from util.run_files import RunFiles
 from util.util import UniqueStems, safe_stem, save_image
 
-_TABLES = {"by_class": "class", "by_part": "part", "by_level": "pixels a side"}
-_COLUMNS = {"region_color_error": "colour error", "iou": "IoU", "ssim": "SSIM", "swd": "SWD x 1000", "share": "share of pixels"}
+_TABLES = {"by_class": "class", "by_part": "part", "by_level": "pixels a side", "by_attribute": "attribute"}
+_COLUMNS = {"region_color_error": "colour error", "iou": "IoU", "ssim": "SSIM", "swd": "SWD x 1000", "share": "share of pixels",
+            "frequency": "share asked for or true", "turned_right": "found when turned", "others_changed": "others changed"}
 
 
 def save_pictures(folder, record: dict, visuals) -> dict[str, dict[str, str]]:

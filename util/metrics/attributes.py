@@ -110,9 +110,9 @@ class AskedAttributes(AttributeMetrics):
         """As of the class; 'by_attribute' has the figures of each, of which 'agreement' is the first."""
         found = super().summary()
         for name, row in found["by_attribute"].items():
-            at = self._oracle.names.index(name)
-            row["agreement"] = row.pop("accuracy")
-            row["turned_right"], row["others_changed"] = (ratio(yes, no + yes) for no, yes in self._turned[at].tolist())
+            turned_right, others_changed = (ratio(yes, no + yes) for no, yes in self._turned[self._oracle.names.index(name)])
+            found["by_attribute"][name] = {"agreement": row.pop("accuracy"), "turned_right": turned_right,
+                                           "others_changed": others_changed, **row}
         totals = {key: [row[key] for row in found["by_attribute"].values() if row[key] is not None]
                   for key in ("turned_right", "others_changed")}
         return {"attribute_agreement": found.pop("attribute_accuracy"), **found,
