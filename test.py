@@ -14,10 +14,12 @@ from util import distributed, page_facts, page_links
 from util.command_line import command_line
 from util.device import device_of
 from util.experiment import experiment_folder
+from util.progress import DrawingProgress
 from util.result_page import ResultPage
 from util.util import legend_entries
 from util.visualizer import Visualizer
 
+INTERRUPTED = "Interrupted: here is what was drawn until then."
 
 @command_line
 def main():
@@ -42,26 +44,30 @@ def main():
         if distributed.is_main():
             finish(opt, loader, predictor.model, page, shares)
     print(f"Page: {folder / 'index.html'}")
-    return 0
+    return 130 if INTERRUPTED in predictor.model.notes else 0
 
 
 def draw(opt, loader, predictor, page):
     """Draw every picture asked for, or this process's share.
 
-    Gives its rows of the page, its metrics, the classes it shows, and the model's notes.
+    Gives its rows of the page, its metrics, the classes it shows, and the model's notes. Ctrl-C ends it with what is there.
     """
     model = predictor.model
     metrics = model.new_metrics() if model.aims_at_truth() else None
     classes, visualizer = set(), Visualizer(opt)
-    for batch in loader.load_data():
-        outputs = predictor.draw(batch)
-        for i, name in enumerate(batch["name"]):
-            print(f"process image... {batch['path'][i]}")
-            visuals = model.result_visuals(batch, outputs, i)
-            pair = model.compared(batch, outputs, i, visuals)
-            figures = metrics.add(name, **pair) if metrics is not None and "true" in pair else {}
-            visualizer.save_images(page, visuals, name, figures=figures)
-            classes.update(loader.dataset.legend(batch, i), model.shown_classes(outputs, i))
+    try:
+        with DrawingProgress(loader.share, shown=distributed.is_main()) as model.on_step:
+            for batch in loader.load_data():
+                outputs = predictor.draw(batch)
+                for i, name in enumerate(batch["name"]):
+                    print(f"process image... {batch['path'][i]}")
+                    visuals = model.result_visuals(batch, outputs, i)
+                    pair = model.compared(batch, outputs, i, visuals)
+                    figures = metrics.add(name, **pair) if metrics is not None and "true" in pair else {}
+                    visualizer.save_images(page, visuals, name, figures=figures)
+                    classes.update(loader.dataset.legend(batch, i), model.shown_classes(outputs, i))
+    except KeyboardInterrupt:
+        model.notes.append(INTERRUPTED)
     return page.finished_rows(), metrics, classes, model.notes
 
 
@@ -76,7 +82,7 @@ def finish(opt, loader, model, page, shares):
         notes = [*notes, *more]
     if others:
         print(f"{len(shares)} processes drew {len(loader)} pictures")  # of which this one named its own
-    if len(loader) < len(loader.dataset):
+    if len(loader) < len(loader.dataset) and INTERRUPTED not in notes:
         notes = [*notes, stopped_early(opt, len(loader), len(loader.dataset))]
     for note in dict.fromkeys(notes):
         page.note(note)

@@ -17,8 +17,9 @@ from util.errors import UserError, first_few
 class Needs:
     """What a model needs of a data set, for the current command.
 
-    keys: batch keys that every item must have. listed_by: the key whose files are the items. multiple: sides of pictures must
-    be multiples of it, in pixels. least: the minimum side, in pixels.
+    keys: batch keys that every item must have. listed_by: the key whose files are the items; 'number': the items are --how_many
+    samples by number (see `data.samples`). multiple: sides of pictures must be multiples of it, in pixels. least: the minimum
+    side, in pixels.
     """
 
     keys: tuple[str, ...] = ("image",)
@@ -159,7 +160,7 @@ def spread(items: list, count: int) -> list:
 
 def refuse_unsuitable(model: str, mode: str, needs: Needs, keys: Iterable[str]) -> None:
     """Raise UserError if a data set lacks keys that a model needs. keys: those that the data set declares."""
-    lacking = [key for key in dict.fromkeys((needs.listed_by, *needs.keys)) if key not in keys]
+    lacking = [key for key in dict.fromkeys((needs.listed_by, *needs.keys)) if key not in (*keys, "number")]
     if lacking:
         raise UserError(f"--dataset_mode {mode}: its items hold {first_few(keys) or 'nothing'}, but --model {model} takes "
                         f"{first_few(lacking)}; choose another --dataset_mode or another --model")

@@ -10,6 +10,7 @@ import threading
 import weakref
 
 from data.sampler import BlockSampler, EpochSampler
+from data.samples import NumberedSamples
 from util import distributed
 from util.device import device_type, keep_freed_memory
 from util.errors import UserError, first_few
@@ -46,7 +47,9 @@ class DataLoader:
 
     def __init__(self, opt, rank: int = 0, world: int = 1):
         self.opt = opt
-        self.dataset = dataset_class(opt.dataset_mode)(opt)
+        kind = dataset_class(opt.dataset_mode)
+        by_number = opt.needs.listed_by == "number" and "number" not in kind.batch_keys
+        self.dataset = NumberedSamples(opt, kind) if by_number else kind(opt)
         self.length = self.dataset.limit
         sampler = EpochSampler if opt.role == "train" else BlockSampler
         self.sampler = sampler(self.length, opt.batchSize, not opt.serial_batches, opt.seed, rank, world)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,7 @@ class BaseModel(nn.Module, ABC):
         self._exchanges: dict[str, GradientExchange] = {}  # one for each update
         self.precision = usable_precision(opt.precision, self.device.type)
         self.steps = 0
+        self.on_step: Callable | None = None  # on_step(done, steps, pictures), while drawing pictures that take several steps
         self.skipped = self._skipped_in_a_row = 0  # fp16 steps that overflowed
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 

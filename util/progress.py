@@ -17,17 +17,17 @@ class Progress:
     always shown. Use it as a context manager, or call `close()`.
     """
 
-    def __init__(self, total_pictures: int, done: int = 0, shorter: str = ""):
+    def __init__(self, total_pictures: int, done: int = 0, shorter: str = "", unit: str = "pictures"):
         """
         Args:
             total_pictures: of the whole training.      done: of those, before a resume; they do not count as speed.
-            shorter: if given, a long duration is printed, with this text after it.
+            shorter: if given, a long duration is printed, with this text after it.      unit: what is counted.
         """
         self._forecast = Forecast(total_pictures - done, shorter) if shorter else None
         terminal = sys.stderr.isatty()
-        words = "{n_fmt}/{total_fmt} pictures, {rate_noinv_fmt}, {remaining} left{postfix}"
+        words = f"{{n_fmt}}/{{total_fmt}} {unit}, " + "{rate_noinv_fmt}, {remaining} left{postfix}"
         self._bar = tqdm(
-            total=total_pictures, initial=done, unit=" pictures", miniters=1, mininterval=0.5 if terminal else 10,
+            total=total_pictures, initial=done, unit=f" {unit}", miniters=1, mininterval=0.5 if terminal else 10,
             file=sys.stderr if terminal else _Lines(sys.stderr), dynamic_ncols=terminal, smoothing=0.1,
             bar_format=("{percentage:3.0f}%|{bar}| " if terminal else "{percentage:3.0f}%  ") + words)
 
@@ -58,6 +58,27 @@ class Progress:
 
     def __exit__(self, *error):
         self.close()
+
+
+class DrawingProgress:
+    """The bar of pictures that take several steps each; nothing for those that take one."""
+
+    def __init__(self, pictures: int, shown: bool = True):
+        """pictures: that are drawn in all. shown: False in all processes but the first."""
+        self._pictures, self._shown, self._bar = pictures, shown, None
+
+    def __call__(self, done: int, steps: int, pictures: int) -> None:
+        """Count a step of `pictures` pictures, which take `steps` each."""
+        if self._shown:
+            self._bar = self._bar or Progress(self._pictures * steps, unit="steps")
+            self._bar.update(pictures)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self._bar:
+            self._bar.close()
 
 
 class Forecast:
