@@ -34,7 +34,7 @@ $(VENV)/.ready-edit: $(VENV)/.ready requirements-edit.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-edit.txt
 	touch $@
 
-$(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt requirements-eval.txt requirements-int8.txt requirements-edit.txt
+$(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt requirements-eval.txt requirements-int8.txt requirements-edit.txt requirements-diffusion.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 

@@ -74,7 +74,7 @@ class FaceModel(BaseModel):
         return rows
 
     @torch.no_grad()
-    def sample(self, count: int, settings: dict, seed: int) -> torch.Tensor:
+    def sample(self, count: int, settings: dict, seed: int, progress=None, item=None) -> torch.Tensor:
         """`count` faces that no photo shows: float32 (count, C, S, S) in [-1, 1]. settings: attributes; others by chance."""
         self.eval()
         batch = {"attributes": [0] * count, "number": range(count)}

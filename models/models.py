@@ -8,10 +8,12 @@ from util.errors import UserError
 
 MODELS = {"pix2pixHD": "models.pix2pixHD_model:Pix2PixHDModel", "parsing": "models.parsing_model:ParsingModel",
           "attributes": "models.attributes_model:AttributesModel", "vae": "models.vae_model:VAEModel",
-          "gan": "models.gan_model:GANModel", "identity": "models.identity_model:IdentityModel"}
+          "gan": "models.gan_model:GANModel", "identity": "models.identity_model:IdentityModel",
+          "diffusion": "models.diffusion_model:DiffusionModel"}
 FLAGS = {"pix2pixHD": "models.pix2pixHD_flags", "parsing": "models.parsing_flags",
          "attributes": "models.attributes_flags", "vae": "models.vae_flags",
-         "gan": "models.gan_flags", "identity": "models.identity_flags"}  # for --help without importing torch
+         "gan": "models.gan_flags", "identity": "models.identity_flags",
+         "diffusion": "models.diffusion_flags"}  # for --help without importing torch
 
 
 def model_class(name: str):

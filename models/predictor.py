@@ -118,26 +118,57 @@ class Predictor:
         classes, encoded = self.model.drawing.encode_classes(batch["image"], batch["label"])
         return {self.opt.spec.name_of(c): vector for c, vector in zip(classes, encoded.mu)}
 
-    def sample(self, attributes: dict | None = None, seed: int | None = None, count: int | None = None):
+    def sample(self, attributes: dict | None = None, seed: int | None = None, count: int | None = None, progress=None,
+               **inputs):
         """A face that no photo shows (PIL), of a model that draws such faces; with `count` a list of so many.
 
-        attributes: {name: 1 or 0}, such as {"Smiling": 1}; the others are those of faces like the ones trained on, by chance.
-        seed: of that and of the face; default: --seed. Raises UserError for attributes that the weights do not know.
+        Args:
+            attributes: {name: 1 or 0}, such as {"Smiling": 1}; the others are those of faces like the ones trained on, by
+                chance, or open.
+            seed: of that and of the face; default: --seed.
+            progress: progress(done, steps), called after each step of drawing some of them.
+            inputs: what all of them are drawn from, as in a call: the label map of a diffusion model with --condition label.
+
+        Raises UserError for attributes that the weights do not know, and as a call does.
         """
-        model = self._faces("sample", "draws no faces of nothing")
-        drawn = model.sample(count or 1, attributes or {}, self.opt.seed if seed is None else int(seed))
-        pictures = [Image.fromarray(picture) for picture in tensor2im(list(drawn))]
-        return pictures[0] if count is None else pictures
+        return self._drawn(self._faces("sample", "draws no faces of nothing").sample, count, seed, progress, inputs,
+                           settings=attributes or {})
 
-    def edit(self, image, attributes: dict | None = None, **settings):
-        """A photo drawn again with some attributes turned (PIL): `edit("a.jpg", Smiling=1)`.
+    def ilvr(self, image, factor: int = 8, seed: int | None = None, count: int | None = None, progress=None, **inputs):
+        """As `sample`, with the low frequencies of a photo, as by --ilvr_reference.
 
-        image: as of a call. attributes: all that the photo has, {name: 1 or 0}; where they are not known, the model guesses
-        them. settings: {name: 1 or 0}. Raises UserError for attributes that the weights do not know.
+        factor: low frequencies are what is left where the sides are divided by it, which it must divide.
+        """
+        model = self._faces("ilvr", "draws no faces like a photo")
+        photo = self._item(image=image)["image"]
+        return self._drawn(model.ilvr, count, seed, progress, inputs, image=photo, factor=int(factor))
+
+    def edit(self, image, attributes: dict | None = None, label=None, **settings):
+        """A photo drawn again (PIL).
+
+        With some attributes turned, `edit("a.jpg", Smiling=1)`; or by a diffusion model from where it is partly noise,
+        `edit("a.jpg", strength=0.6)`.
+
+        Args:
+            image: as of a call. label: its label map.
+            attributes: all that the photo has, {name: 1 or 0}; where they are not known, the model guesses them.
+            settings: {attribute: 1 or 0}. Or strength: the share of noise, in (0, 1]; keep: classes of the label map that stay;
+                seed; progress, as of `sample`.
+
+        Raises UserError for attributes and classes that the weights do not know.
         """
         model = self._faces("edit", "turns no attributes of photos")
-        item = self._item(image=image, attributes=attributes)
-        return Image.fromarray(tensor2im(model.edit(item["image"], item["attributes"], settings)))
+        given = {"image": image, "attributes": attributes, "label": label}
+        item = self._item(**{key: value for key, value in given.items() if value is not None})
+        return _scaled(Image.fromarray(tensor2im(model.edit(item, settings))), item.get("size"))
+
+    def _drawn(self, draw, count, seed, progress, inputs, **how):
+        """What draw(count, seed, progress, item, **how) gives, as PIL pictures, or one of them where count is None."""
+        seed = self.opt.seed if seed is None else int(seed)
+        drawn = draw(count=count or 1, seed=seed, progress=progress or (lambda *_: None),
+                     item=self._item(**inputs) if inputs else {}, **how)
+        pictures = [Image.fromarray(picture) for picture in tensor2im(list(drawn))]
+        return pictures[0] if count is None else pictures
 
     def _faces(self, method: str, lack: str):
         if not hasattr(self.model, method):

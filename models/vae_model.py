@@ -175,11 +175,11 @@ class VAEModel(FaceModel):
         return {"synthesized_image": strip, "ends": images}
 
     @torch.no_grad()
-    def edit(self, image: torch.Tensor, attributes, settings: dict) -> torch.Tensor:
-        """(C, S, S), (A,) or 0, {attribute: 1 or 0} -> (C, S, S): the photo drawn again with these attributes."""
+    def edit(self, item: dict, settings: dict) -> torch.Tensor:
+        """A photo's item, {attribute: 1 or 0} -> (C, S, S): the photo drawn again with these attributes."""
         self.eval()
-        image = image[None].to(self.device)
-        z, rows = self._of_photos(image, [attributes])
+        image = item["image"][None].to(self.device)
+        z, rows = self._of_photos(image, [item["attributes"]])
         if self.names:
             return self.draw(z, self.with_settings(rows, settings))[0]
         return self.draw(z + self._shift(settings), None)[0]

@@ -119,7 +119,7 @@ class BaseOptions:
         """What is on record of the weights that the command works with."""
         if first.load_pretrain and self.role != "test" and not (self.role == "train" and first.continue_train):
             return pretrained.find(first)
-        return saved.find(self, first)
+        return saved.find(self, first) or pretrained.unrecorded(self, first)
 
     def _full_parser(self, first, record) -> FlagParser:
         description = (sys.modules["__main__"].__doc__ or "").strip() or None
@@ -166,8 +166,10 @@ class BaseOptions:
 
     def _refuse_contradictions(self, parser, explicit, known, where, start):
         fixed = parser.architecture - (parser.replaceable if start and self.role == "train" else set())
-        what, other = ("weights of --load_pretrain were", "start from other weights") if start else \
-            ("experiment was", "name another experiment")
+        what, other = ("experiment was", "name another experiment")
+        if start:
+            what = "weights of --load_pretrain were" if self.role != "test" else "weights were"
+            other = "start from other weights" if self.role != "test" else other
         for dest in sorted(fixed & explicit.keys() & known.keys()):
             if explicit[dest] != known[dest]:
                 flag = f"--{dest}"

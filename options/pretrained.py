@@ -21,6 +21,18 @@ def find(first) -> dict:
     return {**saved.read(Path(folder)), "weights": (folder, epoch or first.which_epoch or "latest")}
 
 
+def unrecorded(options, first) -> dict:
+    """The record of weights to draw with that have no opt.json: {'weights': (folder, epoch)}; {} where there are none.
+
+    Of models alone whose `flags_of_weights` finds all that the networks are.
+    """
+    if options.role != "test" or first.name is None or first.model is None or \
+            not getattr(model_flags(first.model), "shapes_suffice", False):
+        return {}
+    folder, epoch = Path(first.checkpoints_dir or "./checkpoints") / first.name, first.which_epoch or "latest"
+    return {"weights": (folder, epoch)} if any(folder.glob(f"{epoch}_net_*.pth")) else {}
+
+
 def are_a_start(options, record) -> bool:
     """Whether the values come from weights to start from (or, without opt.json, to encode with), not from an experiment."""
     return "weights" in record and (options.role == "train" or "options" not in record)

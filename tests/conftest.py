@@ -21,6 +21,8 @@ SIZES = ["--gpu_ids", "-1", "--nThreads", "0", "--loadSize", str(SIDE), "--label
 NETWORK = ["--ngf", "4", "--nef", "4", "--n_downsample_global", "2", "--n_blocks_global", "1", "--n_downsample_E", "2",
            "--n_up", "2"]
 IDENTITY = ["--netI", "small", "--nif", "4"]
+# a small UNet, whose networks are not those of NETWORK
+UNET = ["--unet_channels", "8", "--unet_mult", "1,2", "--unet_attention", "2", "--timesteps", "20", "--steps", "2"]
 LOSSES = ["--ndf", "4", "--n_layers_D", "2", "--no_vgg_loss"]
 
 torch.set_num_threads(1)

@@ -14,11 +14,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from data.sampler import BlockSampler, EpochSampler
 from models.predictor import Predictor
 from tests import together
-from tests.conftest import LOSSES, NETWORK, ROOT, SIZES, call, same, succeed, tree, write_root
+from tests.conftest import LOSSES, NETWORK, ROOT, SIZES, UNET, call, same, succeed, tree, write_root
 from util import distributed, gradient_exchange
 from util.checkpoint import read_tensors
 from util.errors import UserError
@@ -46,6 +47,11 @@ def where(folder, name, data, *more):
 def fakes(data):
     """The flags of measuring a folder."""
     return ["--fake", str(data / "train_img"), "--dataroot", str(data), "--phase", "train", "--gpu_ids", "-1", *FIGURES]
+
+
+def diffusion(folder, data):
+    """The flags that a diffusion model is trained and drawn with."""
+    return where(folder, "diffusion", data, "--loadSize", "32", "--label_nc", "6")
 
 
 def losses(folder):
@@ -111,7 +117,9 @@ def runs(tmp_path_factory, data):
                 ["precompute_feature_maps", *where(two, "drawn", shutil.copytree(good, folder / "maps"))],
                 ["train", *flags(two, "bits", good, *BITS)],
                 ["evaluate", *where(two, "measured", good), *results, *FIGURES],
-                ["evaluate", *fakes(good), "--out", str(folder / "fakes")]]
+                ["evaluate", *fakes(good), "--out", str(folder / "fakes")],
+                ["train", *diffusion(two, good), "--model", "diffusion", *UNET, *LOOP, "--niter", "1"],
+                ["test", *diffusion(two, good), *results, "--how_many", "5", "--nearest", "0", "--batchSize", "2"]]
     (folder / "commands.json").write_text(json.dumps(commands))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "tests.together"]
     done = subprocess.run([*launcher, folder / "commands.json"], cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -247,6 +255,17 @@ def test_pages_are_those_of_one_process(runs, data, more):
     assert "--phase" in more or "images/a_b-2_synthesized_image.jpg" in one
 
 
+def test_samples_are_those_of_one_process(runs, data):
+    folder = runs.folder / "results" / "diffusion" / "test_latest"
+    two = {path.name: np.asarray(Image.open(path), int) for path in (folder / "images").glob("*_synthesized_image.jpg")}
+    page = (folder / "index.html").read_text()
+    assert len(two) == 5 and all(page.count(f'"images/{name}"') for name in two)
+    succeed(call("test", *diffusion(runs.two, data[0]), "--results_dir", runs.folder / "results", "--how_many", "5",
+                 "--nearest", "0", "--batchSize", "5"))
+    for name, picture in two.items():
+        assert np.abs(np.asarray(Image.open(folder / "images" / name), int) - picture).max() <= 3
+
+
 def test_feature_maps_are_those_of_one_process(runs, data):
     root = shutil.copytree(data[0], runs.folder / "maps1")
     succeed(call("precompute_feature_maps", *where(runs.one, "drawn", root)))
@@ -254,7 +273,7 @@ def test_feature_maps_are_those_of_one_process(runs, data):
 
 
 def test_only_the_first_process_says_anything(runs):
-    assert runs.out.count("Trained for") == 6 and runs.out.count("11 pictures encoded") == 1
+    assert runs.out.count("Trained for") == 7 and runs.out.count("11 pictures encoded") == 1
     assert "Traceback" not in runs.err and "100%" in runs.err
 
 

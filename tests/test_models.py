@@ -10,7 +10,7 @@ from data.data_loader import CreateDataLoader
 from models.base_model import Diverged
 from models.models import MODELS, create_model, model_class
 from models.styles.styles import Choice
-from tests.conftest import CLASSES, IDENTITY, LOSSES, NETWORK, SIDE, SIZES, call, known, options, same, save, write_root
+from tests.conftest import CLASSES, IDENTITY, LOSSES, NETWORK, SIDE, SIZES, UNET, call, known, options, same, save, write_root
 from util.checkpoint import Checkpoint, Position
 from util.errors import UserError
 from util.image_pool import ImagePool
@@ -38,7 +38,11 @@ CASES = {"pix2pixHD": {
             "conditional": ["--condition", "attributes", "--rec", "l1", "--kld_warmup", "1"]},
     "gan": {"plain": ["--lambda_r1", "1"], "projection": ["--condition", "projection", "--gan_mode", "lsgan"],
             "concat": ["--condition", "concat", "--gan_mode", "wgangp"],
-            "auxiliary": ["--condition", "auxiliary", "--gan_mode", "vanilla", "--diffaug", "color,translation,cutout"]}}
+            "auxiliary": ["--condition", "auxiliary", "--gan_mode", "vanilla", "--diffaug", "color,translation,cutout"]},
+    "diffusion": {
+        "plain": ["--warmup", "0"], "label": ["--condition", "label", "--warmup", "0", "--objective", "v", "--snr_gamma", "5"],
+        "sigma": ["--learn_sigma", "--warmup", "0", "--batchSize", "2", "--beta_schedule", "cosine", "--dropout", "0.1"],
+        "bf16": ["--precision", "bf16", "--warmup", "0"]}}
 OTHERS = {"plain": [], "batch": ["--batchSize", "2"], "bf16": ["--precision", "bf16"]}
 HARD = ["--label_feat", "--use_dropout", "--pool_size", "2", "--resize_or_crop", "resize_and_crop", "--fineSize", "16"]
 
@@ -46,7 +50,7 @@ HARD = ["--label_feat", "--use_dropout", "--pool_size", "2", "--resize_or_crop",
 def flags_of(name, root, checkpoints, *more, role="train"):
     """Command line of a small model; flags that it does not have are left out."""
     argv = ["--model", name, "--name", "x", "--checkpoints_dir", checkpoints, "--dataroot", root, "--batchSize", "1"]
-    return known(name, [*argv, *SIZES, *NETWORK, *IDENTITY, *more], role)
+    return known(name, [*argv, *SIZES, *NETWORK, *UNET, *IDENTITY, *more], role)
 
 
 def first_gradients(model, batch):

@@ -8,7 +8,7 @@ import pytest
 from models.models import MODELS, create_model
 from models.pix2pixHD_weights import flags_of_weights
 from options import saved
-from tests.conftest import LOSSES, NETWORK, SIDE, SIZES, known, options, same
+from tests.conftest import LOSSES, NETWORK, SIDE, SIZES, UNET, known, options, same
 from util.checkpoint import Checkpoint, Position
 from util.errors import UserError
 
@@ -137,7 +137,7 @@ def test_shapes_tell_what_networks_were_made_with(flags, root, tmp_path):
 @pytest.mark.parametrize("name", MODELS)
 def test_no_flag_need_be_repeated(name, record, root, tmp_path, capsys):
     """Every model starts from its own weights, whole, with nothing given but where they are and what the data is."""
-    small = known(name, [*NETWORK, *LOSSES, "--label_feat", "--from_scratch", "--upsample", "resize"])
+    small = known(name, [*NETWORK, *UNET, *LOSSES, "--label_feat", "--from_scratch", "--upsample", "resize"])
     shared = ["--model", name, "--name", "x", "--dataroot", root, *SIZES]
     opt = options([*shared, "--checkpoints_dir", tmp_path / "a", *small])
     model = create_model(opt)

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from models.models import MODELS
-from tests.conftest import LOSSES, NETWORK, SIZES, call, known, same, succeed, write_root
+from tests.conftest import LOSSES, NETWORK, SIZES, UNET, call, known, same, succeed, write_root
 from util.checkpoint import read_tensors
 
 
@@ -17,7 +17,7 @@ def faces(tmp_path_factory):
 
 
 def train(folder, root, *more, model="pix2pixHD", status=0, name="x"):
-    argv = ["--model", model, "--name", name, "--checkpoints_dir", folder, "--dataroot", root, *SIZES, *NETWORK, *LOSSES,
+    argv = ["--model", model, "--name", name, "--checkpoints_dir", folder, "--dataroot", root, *SIZES, *NETWORK, *UNET, *LOSSES,
             "--niter", "2", "--niter_decay", "1", "--from_scratch", "--label_feat", *more]
     done = call("train", *known(model, argv))
     assert done.status == status, done.err[-2000:]
