@@ -323,6 +323,20 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(model):
     assert guard.uploads == 0 and app.state.turns.waiting == 0
 
 
+@pytest.mark.parametrize("host", [[], ["--host", "127.0.0.1"]])
+def test_the_command_prints_the_address_with_its_token_if_a_host_is_given(checkpoints, monkeypatch, host):
+    served = []
+    monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: served.append((server.config, sockets)))
+    done = succeed(call("edit", "--name", "small", "--checkpoints_dir", checkpoints, "--gpu_ids", "-1", "--port", "0", *host))
+    [(config, [sock])] = served
+    address, _, token = done.out.rpartition("Editor: ")[2].split()[0].partition("?token=")
+    assert address == f"http://127.0.0.1:{sock.getsockname()[1]}/" and len(token) == (32 if host else 0)
+    sock.close()
+    with TestClient(config.app, base_url=HERE) as client:
+        assert client.get("/api/health").status_code == (401 if host else 200)
+        assert client.get("/api/health", headers={"authorization": f"Bearer {token}"}).status_code == 200
+
+
 def test_missing_packages_are_named_in_one_line(monkeypatch):
     monkeypatch.setitem(serving.PACKAGES, "no_such_module", "no-such-package")
     with pytest.raises(UserError, match="needs no-such-package: pip install -r requirements-edit.txt"):
