@@ -18,7 +18,8 @@ async function answered(path, options) {
   }
   if (response.ok) return response;
   const said = await response.json().catch(() => ({}));
-  throw new Refused(said.error ?? `The server answered ${response.status}`, response.status, Number(response.headers.get("retry-after")));
+  const message = said.error ?? `The server answered ${response.status}`;
+  throw new Refused(message, response.status, Number(response.headers.get("retry-after")));
 }
 
 const form = (fields) => {

@@ -9,25 +9,29 @@ const resolved = (part) => (part?.$ref ? part.$ref.slice(2).split("/").reduce((a
 function fields(operation) {
   const form = resolved(operation.requestBody?.content?.["multipart/form-data"]?.schema) ?? {};
   const inForm = Object.entries(form.properties ?? {}).map(([name, one]) => [name, one, form.required?.includes(name)]);
-  const inPath = (operation.parameters ?? []).map((one) => [one.name, { ...one.schema, description: one.description }, one.required]);
+  const described = ({ name, schema, description, required }) => [name, { ...schema, description }, required];
+  const inPath = (operation.parameters ?? []).map(described);
   return [...inPath, ...inForm];
 }
 
 function kind(one) {
   const choices = (one.anyOf ?? [one]).filter((each) => each.type !== "null");
-  return choices.map((each) => (each.contentMediaType || each.format === "binary" ? "file" : each.type)).join(" or ");
+  const type = (each) => (each.contentMediaType || each.format === "binary" ? "file" : each.type);
+  const bounds = (each) => (each.maximum === undefined ? "" : `, ${each.minimum} to ${each.maximum}`);
+  return choices.map((each) => type(each) + bounds(each)).join(" or ");
 }
 
 for (const [path, methods] of Object.entries(schema.paths)) {
   for (const [method, operation] of Object.entries(methods)) {
     const rows = fields(operation).map(([name, one, required]) => {
-      const bounds = (one.anyOf ?? [one]).map((each) => (each.maximum === undefined ? "" : `, ${each.minimum} to ${each.maximum}`)).join("");
       const described = one.description ?? one.anyOf?.find((each) => each.description)?.description;
-      const text = [described, one.default !== undefined && one.default !== "" ? `default: ${one.default}` : ""].filter(Boolean).join("; ");
-      return el("tr", {}, el("th", { textContent: name }), el("td", { textContent: kind(one) + bounds }),
+      const text = [described, one.default ? `default: ${one.default}` : ""].filter(Boolean).join("; ");
+      return el("tr", {}, el("th", { textContent: name }), el("td", { textContent: kind(one) }),
         el("td", { textContent: required ? "required" : "" }), el("td", { textContent: text }));
     });
-    byId("operations").append(el("h2", { textContent: `${method.toUpperCase()} ${path}` }), el("p", { textContent: operation.summary ?? "" }),
+    byId("operations").append(
+      el("h2", { textContent: `${method.toUpperCase()} ${path}` }),
+      el("p", { textContent: operation.summary ?? "" }),
       ...(rows.length ? [el("table", {}, ...rows)] : []));
   }
 }

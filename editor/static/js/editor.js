@@ -39,7 +39,8 @@ export class Editor extends EventTarget {
   }
 
   stylesOf(source) {
-    return Object.fromEntries(Object.entries(source.features ?? {}).map(([name, vector]) => [name, { vector, from: "as in the photo" }]));
+    const styled = Object.entries(source.features ?? {}).map(([name, vector]) => [name, { vector, from: "as in the photo" }]);
+    return Object.fromEntries(styled);
   }
 
   // painting

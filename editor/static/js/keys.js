@@ -19,12 +19,13 @@ export function listenToKeys(actions, hold) {
   });
 }
 
-const isText = (element) => element.matches?.("textarea, select, input:not([type=radio], [type=checkbox], [type=range], [type=file])");
+const TEXT = "textarea, select, input:not([type=radio], [type=checkbox], [type=range], [type=file])";
+const isText = (element) => element.matches?.(TEXT);
 
 export function showKeys(actions) {
   const rows = [
     ...Object.values(TOOLS).map(({ title, key, help }) => [key.toUpperCase(), `${title}: ${help}`]),
-    ...actions.filter((one) => one.help).map((one) => [`${one.ctrl ? "Ctrl " : ""}${one.shift ? "Shift " : ""}${one.keys[0].toUpperCase()}`, one.help]),
+    ...actions.filter((one) => one.help).map((one) => [shown(one), one.help]),
     ["C", "hold: the picture as it was first"],
     ["Arrows", "on the map: move a crosshair (with Shift by 10 pixels)"],
     ["Enter", "on the map: put the tool down at the crosshair, and lift it"],
@@ -32,5 +33,8 @@ export function showKeys(actions) {
     ["Wheel", "on the map: the brush's size; with Ctrl, or with other tools, zoom"],
     ["Right click", "on the map: choose that class"],
   ];
-  byId("keys").replaceChildren(...rows.map(([key, text]) => el("div", {}, el("dt", {}, el("kbd", { textContent: key })), el("dd", { textContent: text }))));
+  byId("keys").replaceChildren(...rows.map(([key, text]) =>
+    el("div", {}, el("dt", {}, el("kbd", { textContent: key })), el("dd", { textContent: text }))));
 }
+
+const shown = ({ ctrl, shift, keys }) => `${ctrl ? "Ctrl " : ""}${shift ? "Shift " : ""}${keys[0].toUpperCase()}`;

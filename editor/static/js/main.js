@@ -69,8 +69,8 @@ async function showPhoto({ editor, view }) {
 
 function showTools({ view }) {
   const buttons = Object.entries(TOOLS).map(([name, { title, key, help }]) => {
-    const button = el("button", { type: "button", "aria-pressed": String(name === view.name), "aria-keyshortcuts": key, title: `${help} (${key.toUpperCase()})` },
-      title, el("kbd", { textContent: key.toUpperCase(), "aria-hidden": "true" }));
+    const facts = { type: "button", "aria-pressed": String(name === view.name), "aria-keyshortcuts": key, title: help };
+    const button = el("button", facts, title, el("kbd", { textContent: key.toUpperCase(), "aria-hidden": "true" }));
     button.dataset.tool = name;
     button.addEventListener("click", () => chooseTool(view, name));
     return button;
@@ -160,7 +160,9 @@ function mayLose(editor) {
   dialog.returnValue = "";
   dialog.showModal();
   byId("lose").onclick = () => dialog.close("lose");
-  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "lose"), { once: true }));
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "lose"), { once: true });
+  });
 }
 
 function connectKeys(all) {

@@ -11,7 +11,9 @@ export class MapView {
     this.pen = false; // whether the keys hold the tool down
     this.painted = document.createElement("canvas");
     this.colors = new Uint32Array(256).fill(0xff000000);
-    for (const { id, color } of editor.model.classes) this.colors[id] = 0xff000000 | (color[2] << 16) | (color[1] << 8) | color[0];
+    for (const { id, color: [red, green, blue] } of editor.model.classes) {
+      this.colors[id] = 0xff000000 | (blue << 16) | (green << 8) | red;
+    }
     this.listen();
   }
 
@@ -244,7 +246,8 @@ export class MapView {
     if (event.key in ARROWS) {
       const [dx, dy] = ARROWS[event.key];
       const step = event.shiftKey ? 10 : 1;
-      const at = this.keyed && this.cursor ? this.cursor : { x: Math.floor(editor.width / 2) + 0.5, y: Math.floor(editor.height / 2) + 0.5 };
+      const middle = { x: Math.floor(editor.width / 2) + 0.5, y: Math.floor(editor.height / 2) + 0.5 };
+      const at = (this.keyed && this.cursor) || middle;
       const clamp = (value, most) => Math.min(most - 0.5, Math.max(0.5, value));
       this.cursor = { x: clamp(at.x + dx * step, editor.width), y: clamp(at.y + dy * step, editor.height) };
       if (this.tool.pans) this.pan(-dx * step * 4, -dy * step * 4);

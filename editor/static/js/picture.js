@@ -7,9 +7,8 @@ const KEPT = 10;
 
 export class Picture {
   constructor(editor, say) {
-    Object.assign(this, { editor, say, shown: null, first: null, blob: null, strip: [] });
+    Object.assign(this, { editor, say, shown: null, first: null, blob: null, strip: [], drawings: 0 });
     this.canvas = byId("picture");
-    this.asked = 0;
     editor.addEventListener("opened", () => this.opened());
     editor.addEventListener("stroke", () => this.request());
     this.canvas.addEventListener("click", (event) => this.clicked(event));
@@ -37,7 +36,7 @@ export class Picture {
     byId("time").textContent = "drawing …";
     this.canvas.setAttribute("aria-busy", "true");
     try {
-      const label = await encodeIds(state.ids, state.width, state.height);
+      const label = await this.labelOf(state);
       const encoded = performance.now();
       const { blob, timing } = await this.drawn(label, control.signal);
       const answered = performance.now();
@@ -53,6 +52,14 @@ export class Picture {
     } finally {
       if (this.pending === control) this.canvas.removeAttribute("aria-busy");
     }
+  }
+
+  /** The map as PNG, which is encoded anew only if it changed. */
+  async labelOf({ ids, width, height }) {
+    const last = this.encoded;
+    const same = last?.width === width && last.ids.length === ids.length && ids.every((id, i) => id === last.ids[i]);
+    if (!same) this.encoded = { ids, width, blob: await encodeIds(ids, width, height) };
+    return this.encoded.blob;
   }
 
   /** The server's drawing; while it is busy, asked again, unless a newer request has come. */
@@ -79,8 +86,8 @@ export class Picture {
     this.first ??= bitmap;
     this.paint(bitmap);
     this.keep({ bitmap, blob, ...state });
-    this.asked += 1;
-    this.canvas.dataset.drawn = this.asked; // how many pictures were drawn so far
+    this.drawings += 1;
+    this.canvas.dataset.drawn = this.drawings; // how many pictures were shown so far
     this.editor.emit("drawn");
   }
 

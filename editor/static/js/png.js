@@ -23,7 +23,8 @@ export async function encodeIds(ids, width, height) {
   const packed = new Response(new Blob([rows]).stream().pipeThrough(new CompressionStream("deflate")));
   const data = new Uint8Array(await packed.arrayBuffer());
   const signature = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
-  return new Blob([signature, chunk("IHDR", header), chunk("IDAT", data), chunk("IEND", new Uint8Array(0))], { type: "image/png" });
+  const chunks = [chunk("IHDR", header), chunk("IDAT", data), chunk("IEND", new Uint8Array(0))];
+  return new Blob([signature, ...chunks], { type: "image/png" });
 }
 
 function chunk(name, data) {

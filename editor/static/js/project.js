@@ -38,14 +38,16 @@ export async function fromProject(project, model) {
   return { source: own, other, ids: map.ids, styles: Object.fromEntries(styles), current: project.current };
 }
 
-const fits = (vector, model) => Array.isArray(vector) && vector.length === model.features?.count && vector.every(Number.isFinite);
+const fits = (vector, { features }) =>
+  Array.isArray(vector) && vector.length === features?.count && vector.every(Number.isFinite);
 
 const fitting = (features, model) => Object.fromEntries(Object.entries(features).filter(([, vector]) => fits(vector, model)));
 
 async function unpacked(source) {
   if (!source) return null;
   const map = await decodeIds(fromBase64(source.label));
-  return { name: String(source.name), ...map, photo: source.photo ? fromBase64(source.photo) : null, features: source.features ?? null };
+  const photo = source.photo ? fromBase64(source.photo) : null;
+  return { name: String(source.name), ...map, photo, features: source.features ?? null };
 }
 
 /** Keeps unsaved work in local storage, a moment after each change. */

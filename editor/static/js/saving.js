@@ -12,7 +12,10 @@ const KINDS = {
     return ["picture.png", picture.blob];
   },
   both: async (all) => ["side_by_side.png", await sideBySide(all)],
-  project: async ({ editor }) => ["project.json", new Blob([JSON.stringify(await toProject(editor))], { type: "application/json" })],
+  project: async ({ editor }) => {
+    const text = JSON.stringify(await toProject(editor));
+    return ["project.json", new Blob([text], { type: "application/json" })];
+  },
   zip: async (all) => {
     const files = {};
     for (const kind of ["map", "picture", "both", "project"]) {

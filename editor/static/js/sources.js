@@ -1,7 +1,7 @@
 // Where maps and photos come from: files, the gallery, an empty map; and the second photo, whose styles are taken.
 import * as api from "./api.js";
 import { byId, el } from "./dom.js";
-import { decodeIds, encodeIds } from "./png.js";
+import { decodeIds } from "./png.js";
 
 /** A source of a label map's PNG Blob, and a photo's where there is one; the photo is encoded if the model can. */
 export async function sourceOf(model, name, label, photo = null) {
@@ -20,10 +20,9 @@ export async function ofGallery(model, item) {
 
 export function emptySource(model) {
   const { size, background } = model;
-  return { name: "empty", ids: new Uint8Array(size * size).fill(background), width: size, height: size, photo: null, features: null };
+  const ids = new Uint8Array(size * size).fill(background);
+  return { name: "empty", ids, width: size, height: size, photo: null, features: null };
 }
-
-export const labelBlob = (source) => encodeIds(source.ids, source.width, source.height);
 
 /** The dialog in which a map or photo is chosen. `use(source)` gets it; title: what for. */
 export class OpenDialog {
@@ -38,7 +37,8 @@ export class OpenDialog {
     byId("open-align").disabled = !model.parser;
     byId("open-parser").textContent = model.parser
       ? "A photo alone is parsed into a label map."
-      : "A photo alone needs a face parser: start edit.py with --parser CHECKPOINT (docs/parsing.md). Or choose its label map too.";
+      : "A photo alone needs a face parser: start edit.py with --parser CHECKPOINT (docs/parsing.md). " +
+        "Or choose its label map too.";
   }
 
   ask(title, use, photosOnly = false) {
@@ -52,7 +52,8 @@ export class OpenDialog {
   }
 
   item(item) {
-    const image = el("img", { src: `/api/gallery/${item.number}/thumbnail.jpg`, alt: "", loading: "lazy", width: 84, height: 84 });
+    const src = `/api/gallery/${item.number}/thumbnail.jpg`;
+    const image = el("img", { src, alt: "", loading: "lazy", width: 84, height: 84 });
     const button = el("button", { type: "button", "aria-label": `Open ${item.name}`, title: item.name }, image);
     if (item.photo) button.dataset.photo = "yes";
     button.addEventListener("click", () => this.run(() => ofGallery(this.model, item)));
@@ -123,12 +124,12 @@ export class SecondPhoto {
   }
 
   nameAt(event) {
-    const { other, byId: classes } = { other: this.editor.other, byId: this.editor.byId };
+    const { other } = this.editor;
     const canvas = byId("second-photo");
     const box = canvas.getBoundingClientRect();
     const x = Math.floor(((event.clientX - box.left) / box.width) * other.width);
     const y = Math.floor(((event.clientY - box.top) / box.height) * other.height);
-    return classes.get(other.ids[y * other.width + x])?.name;
+    return this.editor.byId.get(other.ids[y * other.width + x])?.name;
   }
 
   take(names) {

@@ -16,7 +16,7 @@ export class StylePanel {
     byId("style-random").addEventListener("click", () => this.random());
     byId("style-anew").addEventListener("click", () => this.anew());
     byId("style-copy").addEventListener("click", () => this.copy());
-    byId("style-paste").addEventListener("click", () => this.take(editor.clipboard && { ...editor.clipboard }));
+    byId("style-paste").addEventListener("click", () => this.take(editor.clipboard));
     for (const element of document.querySelectorAll(".vae")) element.hidden = !editor.model.features.vae;
     for (const name of ["class", "opened"]) editor.addEventListener(name, () => this.show());
     editor.addEventListener("drawn", () => this.drawMissing(editor.currentName));
@@ -36,7 +36,8 @@ export class StylePanel {
     const now = editor.styleOf(editor.currentName);
     const others = styles.filter((style) => String(style.centre) !== String(now.vector));
     if (editor.model.features.vae) return this.take({ vector: range.map(() => normal()), from: "random" });
-    if (!others.length) return this.take({ vector: range.map(([low, high]) => low + Math.random() * (high - low)), from: "random" });
+    const within = ([low, high]) => low + Math.random() * (high - low);
+    if (!others.length) return this.take({ vector: range.map(within), from: "random" });
     const style = others[Math.floor(Math.random() * others.length)];
     return this.take({ vector: style.centre, from: `random: style ${style.number}` });
   }
@@ -51,7 +52,8 @@ export class StylePanel {
 
   copy() {
     const { editor } = this;
-    editor.clipboard = { ...editor.styleOf(editor.currentName), from: `copied from ${editor.currentName}` };
+    const of = editor.currentName;
+    editor.clipboard = { ...editor.styleOf(of), from: `copied from ${of}`, of };
     this.say(`Copied the style of ${editor.currentName}; choose another class and paste it`);
     this.mark();
   }
@@ -108,7 +110,7 @@ export class StylePanel {
     byId("style-from").textContent = from + absent;
     byId("style-photo").disabled = !editor.source.features?.[name];
     byId("style-paste").disabled = !editor.clipboard;
-    byId("style-paste").textContent = editor.clipboard ? `Paste (${editor.clipboard.from.replace("copied from ", "")})` : "Paste";
+    byId("style-paste").textContent = editor.clipboard ? `Paste ${editor.clipboard.of}` : "Paste";
     for (const button of byId("style-sheet").children) {
       button.setAttribute("aria-pressed", button.dataset.vector === String(vector));
     }

@@ -1,4 +1,4 @@
-// The tools. Each has down, move and up, in pixels of the map (fractions of a pixel included), from a mouse, pen, finger or keys.
+// The tools. Each has down, move and up, at points in pixels of the map (with fractions), of a mouse, pen, finger or keys.
 import { filledByNeighbours, polygon, region, stroke } from "./raster.js";
 
 class Brush {
@@ -26,7 +26,8 @@ class Fill {
   down(editor, point) {
     const start = inside(editor, point);
     editor.begin();
-    if (start !== null) for (const i of region(editor.before, start, editor.width, editor.height)) editor.put(i, editor.current);
+    const pixels = start === null ? [] : region(editor.before, start, editor.width, editor.height);
+    for (const i of pixels) editor.put(i, editor.current);
     editor.commit();
   }
   move() {}
