@@ -6,8 +6,9 @@ import time
 import numpy as np
 
 from data.data_loader import dataset_class
+from data.transforms import Fitted
 from editor.recent import Recent
-from editor.uploads import checked_label, checked_photo, png
+from editor.uploads import MAX_SIDE, checked_label, checked_photo, png
 from util.errors import UserError
 from util.util import palette
 
@@ -28,7 +29,7 @@ class EditedModel:
         self.file_ids = np.arange(len(self.class_names))
         if self.label_maps.dontcare is not None:
             self.file_ids[-1] = self.label_maps.dontcare
-        self._encodings = Recent(32)
+        self._encodings, self._fitted = Recent(32), Fitted(self.opt)
 
     def _refuse_unpaintable(self):
         opt = self.opt
@@ -74,7 +75,7 @@ class EditedModel:
     def draw(self, label: bytes, photo: bytes | None, styles: dict, seed: int | None, looks: int) -> tuple[list[bytes], dict]:
         """Draw `looks` pictures, with seeds from `seed` on. -> (PNG each, {step: seconds}). Raises UserError."""
         begun = time.perf_counter()
-        ids = self._as_in_files(checked_label(label, self.label_maps))
+        ids = self._drawable(label)
         image = checked_photo(photo) if photo else None
         read = time.perf_counter()
         seed = self.opt.seed if seed is None else seed
@@ -88,7 +89,7 @@ class EditedModel:
         def work():
             if not self.takes_styles:
                 raise UserError("photo: this model takes no encoded features; it needs weights trained with --label_feat")
-            ids = self._as_in_files(checked_label(label, self.label_maps))
+            ids = self._drawable(label)
             found = self.predictor.encode(checked_photo(photo), ids)
             return {name: vector.tolist() for name, vector in found.items()}
         return self._encodings.get(work, photo, label)
@@ -96,6 +97,18 @@ class EditedModel:
     def read_label(self, raw: bytes) -> bytes:
         """A label map in any format that is read -> PNG of ids. Raises UserError."""
         return png(self._as_in_files(checked_label(raw, self.label_maps)))
+
+    def _drawable(self, raw: bytes) -> np.ndarray:
+        """A label map's file -> ids as in files. Raises UserError for shapes that scaling makes larger than MAX_SIDE squared.
+
+        A narrow map that --resize_or_crop scale_width scales to the width of the training could otherwise fill the memory.
+        """
+        ids = checked_label(raw, self.label_maps)
+        width, height = self._fitted.scaled(ids.shape[::-1])
+        if width * height > MAX_SIDE ** 2:
+            raise UserError(f"label: is {ids.shape[1]}x{ids.shape[0]}, which this model draws at {width}x{height}; that is too "
+                            "large, so give a map of about the shape it was trained with")
+        return self._as_in_files(ids)
 
     def _as_in_files(self, ids: np.ndarray) -> np.ndarray:
         return self.file_ids.astype(np.uint8)[ids]

@@ -146,6 +146,7 @@ BROKEN = {
     "a GIF": ({"label": file_of(SMALL, "GIF")}, {}),
     "a bomb": ({"label": bomb()}, {}),
     "a wide bomb": ({"label": file_of(np.zeros((1, 29000), np.uint8))}, {}),
+    "a narrow map that scaling makes huge": ({"label": file_of(np.zeros((2048, 1), np.uint8))}, {}),
     "too large a map": ({"label": file_of(np.zeros((2049, 8), np.uint8))}, {}),
     "a photo of another shape": ({"label": LABEL, "photo": file_of(np.zeros((8, 30, 3), np.uint8))}, {}),
     "a photo that is none": ({"label": LABEL, "photo": b"x"}, {}),
@@ -178,6 +179,12 @@ BROKEN = {
 def test_broken_drawings_are_refused_in_one_line(client, what):
     files, data = BROKEN[what]
     refused(client.post("/api/draw", files=files, data=data))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (300, 17), (64, 200)])
+def test_maps_of_any_shape_are_drawn_at_their_size(client, size):
+    answer = client.post("/api/draw", files={"label": file_of(np.ones(size, np.uint8))})
+    assert answer.status_code == 200 and array(answer.content).shape == (*size, 3)
 
 
 def refused(answer, status=None):
