@@ -1,4 +1,4 @@
-"""The effect of region styles: python -m benchmarks.styles swap | resample | prior | encode. Prints JSON lines."""
+"""The effect of region styles: python -m benchmarks.styles swap | resample | prior | together | encode. Prints JSON lines."""
 from __future__ import annotations
 
 import argparse
@@ -15,6 +15,9 @@ from models.predictor import Predictor
 from util.command_line import command_line
 
 CLASSES = ("hair", "cloth", "background", "skin")
+BELONG_TOGETHER = {"nose": [("skin", "nose")], "ears": [("skin", "l_ear"), ("skin", "r_ear")], "neck": [("skin", "neck")],
+                   "eyes": [("l_eye", "r_eye")]}
+_SMALLEST = 1 / 1024  # share of the pixels of a region whose colour is compared
 
 
 @command_line
@@ -23,13 +26,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, what in (("swap", "take one region's style from another face"), ("resample", "draw one region's style anew"),
-                       ("prior", "draw whole faces from the prior (or --sample)")):
+                       ("prior", "draw whole faces from the prior (or --sample)"),
+                       ("together", "draw whole faces, and compare the colours of skin, nose, ears and neck, and of the eyes")):
         one = commands.add_parser(name, help=what)
         one.add_argument("--experiment", required=True, help="folder of the experiment, such as checkpoints/demo")
         one.add_argument("--dataroot", default=str(PROJECT / "datasets" / "sample_faces"))
         one.add_argument("--phase", default="test")
         one.add_argument("--pairs", type=int, default=64, help="pairs of faces, or draws, for each class")
-        one.add_argument("--sample", default=None, help="prior, class or clusters")
+        one.add_argument("--sample", default=None, help="person, class, clusters or prior")
     one = commands.add_parser("encode", help="speed and memory of encode_features.py")
     one.add_argument("--experiment", required=True)
     one.add_argument("--pictures", type=int, nargs="+", default=[200, 2000])
@@ -40,7 +44,7 @@ def main():
         return
     flags = {"gpu_ids": "-1", **({"sample": args.sample} if args.sample else {})}
     faces = Faces(Predictor.load(args.experiment, **flags), Path(args.dataroot), args.phase)
-    {"swap": swap, "resample": resample, "prior": prior}[args.command](faces, args)
+    {"swap": swap, "resample": resample, "prior": prior, "together": together}[args.command](faces, args)
 
 
 class Faces:
@@ -115,6 +119,35 @@ def prior(faces, args):
         data = np.std([np.asarray(faces.photos[i], float)[faces.region(i, name)].mean(0) for i in able], 0).mean()
         report("styles", "whole faces", sample=faces.predictor.model.drawing.choice.mode, region=name, maps=len(able),
                draws=draws, spread=spread, spread_of_data=data, ratio=spread / data)
+
+
+def together(faces, args):
+    """Whole faces sampled without a photo: the colour differences of classes that belong together, of those in the photos."""
+    draws, truth = max(2, args.pairs // 8), differences(faces.labels, faces.photos, faces.predictor.classes)
+    own = differences(faces.labels, faces.drawn, faces.predictor.classes)
+    for sample in [args.sample] if args.sample else ["person", "class", "clusters"]:
+        pictures = [faces.predictor(label, sample=sample, seed=k) for label in faces.labels for k in range(draws)]
+        found = differences([label for label in faces.labels for _ in range(draws)], pictures, faces.predictor.classes)
+        for what, difference in found.items():
+            report("styles", "together", sample=sample, classes=what, maps=len(faces.labels), draws=draws,
+                   difference=difference, of_photos=truth[what], in_own_styles=own[what], ratio=difference / truth[what])
+
+
+def differences(labels, pictures, names) -> dict[str, float]:
+    """The mean absolute difference of the mean colours of each pair of `BELONG_TOGETHER`: {'nose': 0..255, ...}.
+
+    labels: (H, W) each. pictures: (H, W, 3) each; those count that show both classes. names: of the classes by id.
+    """
+    found = {what: [] for what in BELONG_TOGETHER}
+    for label, picture in zip(labels, pictures):
+        colours = {}
+        for i, name in enumerate(names):
+            inside = label == i
+            if inside.mean() > _SMALLEST:
+                colours[name] = np.asarray(picture, float)[inside].mean(0)
+        for what, pairs in BELONG_TOGETHER.items():
+            found[what] += [np.abs(colours[a] - colours[b]).mean() for a, b in pairs if a in colours and b in colours]
+    return {what: float(np.mean(values)) for what, values in found.items() if values}
 
 
 def encode(args):

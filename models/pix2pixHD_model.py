@@ -247,7 +247,7 @@ class Pix2PixHDModel(BaseModel):
         """With each photo's own features, unless the flags choose other styles."""
         if not (opt.label_feat or opt.instance_feat) or opt.load_features:
             return opt
-        if opt.sample or opt.style or style_flags.swaps(opt):
+        if style_flags.chosen(opt):
             return None
         opt = opt.replace(use_encoded_image=True)
         return opt.replace(needs=Pix2PixHDModel.needs(opt))
@@ -255,7 +255,8 @@ class Pix2PixHDModel(BaseModel):
     def sources(self):
         """As every model; with the files of the styles that regions may get, and of another form of the generator."""
         opt, choice = self.opt, self.drawing.choice
-        styles = (opt.cluster_path, FILE_NAME) if choice and (choice.takes_styles or choice.looks > 1) else ()
+        takes = choice and (choice.takes_clusters or choice.takes_gaussians or choice.looks > 1)
+        styles = (opt.cluster_path, FILE_NAME) if takes else ()
         files = [experiment_folder(opt) / name for name in styles] + [Path(opt.onnx or opt.engine or "")]
         photos = {"the style photos": fingerprint(self.drawing.source.files())} if self.drawing.source else {}
         return {**super().sources(), **{path.name: file_hash(path) for path in files if path.is_file()}, **photos}

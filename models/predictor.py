@@ -18,6 +18,7 @@ from PIL import Image
 from data.data_loader import collate, dataset_class
 from data.grouping import grouped
 from models.models import create_model
+from models.styles import flags as style_flags
 from models.styles.styles import RANDOM
 from options.test_options import TestOptions
 from util.checkpoint import is_saved
@@ -26,7 +27,7 @@ from util.lazy import LazyModule
 from util.util import tensor2im
 
 torch = LazyModule("torch")
-_NOT_FLAGS = {"name", "checkpoints_dir"}
+_NOT_FLAGS, _OF_A_CALL = {"name", "checkpoints_dir"}, {"person", "style_fit"}
 
 
 class Predictor:
@@ -47,9 +48,10 @@ class Predictor:
         folder = Path(folder)
         if not folder.is_dir():
             raise UserError(f"{folder}: there is no such folder; give that of a trained experiment, such as checkpoints/faceIm")
-        wrong = _NOT_FLAGS & flags.keys()
-        if wrong:
+        if wrong := _NOT_FLAGS & flags.keys():
             raise UserError(f"{first_few(wrong)}: the folder says that already; leave it out")
+        if wrong := _OF_A_CALL & flags.keys():
+            raise UserError(f"{first_few(wrong)}: is said with each call, predictor(label, person=4); leave it out here")
         encoder = folder / f"{flags.get('which_epoch', 'latest')}_net_E.pth"
         argv = ["--name", folder.resolve().name, "--checkpoints_dir", str(folder.resolve().parent)]
         if is_saved(encoder):  # then photos can be encoded, if a call is given one
@@ -62,9 +64,20 @@ class Predictor:
             warnings.warn(line, stacklevel=2)
         return predictor
 
-    def draw(self, batch) -> dict[str, torch.Tensor]:
-        """Draw a batch of a loader, see the model's `inference`."""
-        return self.model.inference(batch)
+    def draw(self, batch, style=None, seed: int | None = None, use_encoded_image: bool | None = None,
+             **sampling) -> dict[str, torch.Tensor]:
+        """Draw a batch of a loader, see the model's `inference`, with the flags' styles and looks, or others.
+
+        style, seed, sampling: as of a call. use_encoded_image: whether regions take the features of the batch's photos; by
+        default they do where the flags say so and neither a sample, person nor fit is asked for.
+        """
+        if style is None and seed is None and use_encoded_image is None and not sampling:
+            return self.model.inference(batch)
+        self._refuse_features(style or sampling, None)
+        if not self._takes_styles():
+            return self.model.inference(batch)
+        own = self.model.drawing.choice.own and not any(sampling.values()) if use_encoded_image is None else use_encoded_image
+        return self.model.inference(batch, self._choice(own, style, seed, looks=self.model.drawing.choice.looks, **sampling))
 
     @property
     def classes(self) -> list[str]:
@@ -76,7 +89,8 @@ class Predictor:
         classes = f", {len(self.classes)} classes" if self.classes else ""
         return f"Predictor({self.opt.name}: {self.opt.model}, {self.opt.which_epoch}{classes}, on {self.model.device})"
 
-    def __call__(self, label=None, image=None, style=None, seed: int | None = None, inst=None, **inputs):
+    def __call__(self, label=None, image=None, style=None, seed: int | None = None, inst=None, sample: str | None = None,
+                 person: int | None = None, style_fit: bool = False, **inputs):
         """Draw a picture (PIL) of the size of its input; for lists, a list of pictures, in one batch.
 
         Args:
@@ -88,6 +102,7 @@ class Predictor:
                 feat_num numbers, such as the values of `encode`: {**encode(a), "hair": encode(b)["hair"]} mixes two photos.
             seed: of the sampling; default: --seed.
             inst: instance ids, like the label map, which is the default, as for faces.
+            sample, person, style_fit: as the flags --sample, --person and --style_fit of test.py.
             inputs: other inputs of the experiment's data set.
 
         label, image and inst may be lists of one length, or single values that all pictures share.
@@ -98,8 +113,9 @@ class Predictor:
         """
         given = {"label": label, "image": image, "inst": inst, **inputs}
         given = {key: value for key, value in given.items() if value is not None}
-        self._refuse_features(style, image)
-        more = (self._choice(image is not None, style, seed),) if self._takes_styles() else ()
+        sampling = {"sample": sample, "person": person, "style_fit": style_fit}
+        self._refuse_features(style or sample or style_fit or person is not None, image)
+        more = (self._choice(image is not None, style, seed, **sampling),) if self._takes_styles() else ()
         items = [self._item(**one) for one in _each(given)]
         pictures = [picture for batch in grouped(map(_batch, items), len(items))
                     for picture in tensor2im(list(self.model.inference(batch, *more)["synthesized_image"]))]
@@ -199,16 +215,35 @@ class Predictor:
         drawing = getattr(self.model, "drawing", None)
         return drawing is not None and drawing.styles is not None
 
-    def _choice(self, has_photo: bool, style, seed):
-        model = self.model
+    def _choice(self, has_photo: bool, style, seed, sample=None, person=None, style_fit=False, looks=1):
+        model, choice = self.model, self.model.drawing.choice
         if has_photo and "E" not in model.nets:
             raise UserError(f"image: {self.opt.name} has no encoder to take features from it; leave it out")
         fixed = {}
         for name, wanted in (style or {}).items():
             label = model.drawing.styles.label_of(name, f"style {name!r}")
             fixed[label] = self._style(label, wanted, f"style {name!r}")
-        return model.drawing.choice.replace(own=has_photo, fixed={**model.drawing.choice.fixed, **fixed}, looks=1,
-                                seed=self.opt.seed if seed is None else int(seed))
+        fixed = {**choice.fixed, **fixed}
+        if mode := self._mode(sample, person, style_fit, has_photo, fixed):
+            choice = choice.replace(mode=mode, person=None if person is None else int(person), fit=style_fit)
+        if sample == "posterior":
+            choice = choice.replace(posterior=True)
+        return choice.replace(own=has_photo, fixed=fixed, looks=looks, seed=self.opt.seed if seed is None else int(seed))
+
+    def _mode(self, sample, person, style_fit, has_photo, fixed) -> str:
+        """How to sample regions, '' where it is not said. Raises UserError for what cannot be meant, or is not there."""
+        if sample not in (None, *style_flags.SAMPLES):
+            raise UserError(f"sample: is {sample!r}; choose one of {first_few(style_flags.SAMPLES)}")
+        if sample in ("prior", "posterior") and not self.opt.use_vae:
+            raise UserError(f"sample: {sample!r} needs weights trained with --use_vae")
+        random = [isinstance(style, str) for style in fixed.values()]
+        person = int(person) if isinstance(person, np.integer) else person
+        style_flags.refuse(style_flags.person_rules(sample, style_fit, person, has_photo, not all(random), any(random),
+                                                    style_flags.swaps(self.opt)))
+        mode = style_flags.mode(sample, style_fit, person)
+        if mode:
+            self.model.drawing.styles.require(mode)
+        return mode
 
     def _style(self, label, wanted, where):
         if isinstance(wanted, str) and wanted == RANDOM:

@@ -348,7 +348,7 @@ def _(spot):
 @case("missing clusters", "features_clustered_010.npy.*encode_features.py")
 def _(spot):
     (spot.faces / "features_clustered_010.npy").unlink()
-    return spot.draw()
+    return spot.draw("--sample", "clusters")
 
 
 @case("missing other clusters", "features_clustered_005.npy.*--cluster_path")

@@ -116,8 +116,8 @@ def test_features_of_the_picture_itself_differ_from_sampled_styles(drawn):
 
 
 @pytest.mark.parametrize("flags, said", [
-    ("--use_encoded_image", "each photo's own features"), ("", "styles of features_clustered_010.npy"),
-    ("--use_encoded_image --style 1=0", "each photo's own features, 1=0"), ("--style 2=random", "styles of .*npy, 2=random"),
+    ("--use_encoded_image", "each photo's own features"), ("--sample clusters", "styles of features_clustered_010.npy"),
+    ("--use_encoded_image --style 1=0", "each photo's own features, 1=0"), ("--style 2=random", "whole persons, 2=random"),
     ("--style_root ROOT --n_samples 2", "features of photos in ROOT, each photo's own features, 2 looks")])
 def test_figures_are_told_only_where_the_drawing_aims_at_the_truth(drawn, root, flags, said):
     page, out = drawn(*flags.replace("ROOT", str(root)).split())

@@ -163,7 +163,7 @@ def table_of_two_looks():
 
 def test_book_tells_shares_spreads_and_the_nearest_picture():
     table = table_of_two_looks()
-    found = StyleBook.find(table, "c.npy", 2, 0, lambda label: f"class{label}", gaussians=True).classes[2]
+    found = StyleBook.find(table, "c.npy", 2, 0, lambda label: f"class{label}").classes[2]
     np.testing.assert_allclose(found.shares, [6 / 9, 3 / 9])
     np.testing.assert_allclose(found.centres[:, 0], [1, -1], atol=0.02)
     rows = table.rows(2)[:, :3]
@@ -171,11 +171,10 @@ def test_book_tells_shares_spreads_and_the_nearest_picture():
         distance = np.linalg.norm(members - members.mean(0), axis=1)
         assert found.spreads[i] == pytest.approx(np.sqrt((distance ** 2).mean()))
         assert found.nearest[i] == f"p{distance.argmin() + 6 * i}"
-    np.testing.assert_allclose(found.gaussian[0], rows.mean(0))
 
 
 def test_small_classes_have_styles_of_their_own_outside_the_clusters_file(tmp_path):
-    book = StyleBook.find(table_of_two_looks(), "c.npy", 3, 0, str, gaussians=False)
+    book = StyleBook.find(table_of_two_looks(), "c.npy", 3, 0, str)
     assert set(book.centres()) == {2} and set(book.centres(small=True)) == {4} and book.classes[4].small
     book.write(tmp_path / "styles.json")
     again = StyleBook.read(tmp_path / "styles.json")
@@ -206,7 +205,7 @@ def test_sheet_shows_every_style_and_how_to_ask_for_it(trained):
         assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(1, abs=1e-3)
         assert all(f"{name}={i} (" in html for i in range(len(shares)))
     sources = re.findall(r'src="([^"]+)"', html)
-    assert len(sources) == 3 + sum(len(e["styles"]) for e in book["classes"].values())
+    assert len(sources) == 3 + 20 + sum(len(e["styles"]) for e in book["classes"].values()), "with the reference and persons"
     assert all((folder / "styles" / source).is_file() for source in sources)
 
 
@@ -281,7 +280,7 @@ def test_the_sheet_is_there_at_once_fills_and_comes_to_rest(trained, root, tmp_p
     last = (tmp_path / "x" / "styles" / "index.html").read_text()
     assert all('http-equiv="refresh"' in page and "being drawn" in page for page in pages)
     shown = [page.count("<img") for page in [*pages, last]]
-    assert shown[0] == 0 and shown == sorted(shown) and len(set(shown)) > 5 and shown[-1] == 3 + len(drawings)
+    assert shown[0] == 20 and shown == sorted(shown) and len(set(shown)) > 5 and shown[-1] == 20 + 3 + len(drawings)
     assert "refresh" not in last and "being drawn" not in last
     assert all(name in pages[0] for name in [">0</h3>", ">5</h3>"]), "headings wait for their drawings"
     assert f"{tmp_path / 'x' / 'styles' / 'index.html'}" in out
@@ -351,9 +350,11 @@ def told(folder, root, *more):
 
 
 def test_styles_of_an_encoder_that_was_trained_on_are_told(retrained, root):
-    for more in ([], ["--style", "1=0", "--use_encoded_image"], ["--style_root", root]):
+    clusters = "features_clustered_010.npy"
+    for file, more in (("styles.json", []), ("styles.json", ["--person", "0"]), (clusters, ["--sample", "clusters"]),
+                       (clusters, ["--style", "1=0", "--use_encoded_image"]), (clusters, ["--style_root", root])):
         line, = told(retrained, root, *more)
-        assert "features_clustered_010.npy: " in line and f"encode_features.py --name {retrained.name}" in line
+        assert f"x/{file}: " in line and line.count(",") == 1 and f"encode_features.py --name {retrained.name}" in line
     assert not told(retrained, root, "--use_encoded_image"), "which uses none"
     with pytest.warns(UserWarning, match="another encoder"):
         Predictor.load(retrained, gpu_ids="-1")
@@ -368,7 +369,7 @@ def test_nothing_is_said_of_styles_whose_encoder_nobody_knows(retrained, root):
     clusters, book = retrained / "features_clustered_010.npy", json.loads((retrained / "styles.json").read_text())
     values = np.load(clusters, allow_pickle=True).item()
     np.save(clusters, {label: rows[::-1] for label, rows in values.items()})  # put there by somebody
-    assert not told(retrained, root)
+    assert not told(retrained, root, "--sample", "clusters")
     for key in ("encoder", "files"):  # as written before these were
         del book[key]
     (retrained / "styles.json").write_text(json.dumps(book))

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ import torch
 from models import weights
 from models.regions import Regions
 from models.styles import flags as style_flags
+from models.styles.book import FILE_NAME
 from models.styles.styles import Choice, Donor, Encoded, Styles
 from util.checkpoint import read_tensors
 from util.errors import UserError, first_few
@@ -34,10 +36,11 @@ class StyledDrawing:
         """The styles at hand, which of them the flags ask for, and the photos that lend theirs."""
         self.styles = Styles.of_experiment(self.opt)
         self.choice = Choice.of_options(self.opt, self.styles)
-        if not self.choice.own:
+        if self.choice.samples:
             self.styles.require(self.choice.mode)
-        if self.choice.takes_styles or style_flags.swaps(self.opt):  # a class that a style photo lacks may get one
-            self.notes += filter(None, [self.outdated_styles()])
+        clusters = self.choice.takes_clusters or style_flags.swaps(self.opt)  # a class that a style photo lacks may get one
+        used = {Path(self.opt.cluster_path).name} if clusters else set()
+        self.notes += filter(None, [self.outdated_styles(used | ({FILE_NAME} if self.choice.takes_gaussians else set()))])
         if not self.aims_at_truth():
             self.notes.append(f"Drawn with {self.describe()}: no picture aims at the true one beside it, so there are no "
                               "figures. --use_encoded_image, alone, draws each with the features of its own photo.")
@@ -54,9 +57,10 @@ class StyledDrawing:
         opt, choice = self.opt, self.choice
         if not choice:
             return ""  # while encoding
-        drawn = {"prior": "the prior N(0, I)", "class": "the Gaussian of each class",
+        person = "whole persons" if choice.person is None else f"person {choice.person}"
+        drawn = {"prior": "the prior N(0, I)", "class": "the Gaussian of each class", "person": person,
                  "clusters": f"styles of {opt.cluster_path}"}
-        parts = ["each photo's own features" if choice.own else drawn[choice.mode]]
+        parts = ["each photo's own features" if choice.own else drawn[choice.mode] + " that fit what is given" * choice.fit]
         if style_flags.swaps(opt):
             classes = f" for {opt.style_regions}" if opt.style_regions else ""
             parts.insert(0, f"features of {opt.style_image or f'photos in {opt.style_root}'}{classes}")
@@ -72,10 +76,14 @@ class StyledDrawing:
             return weights.digest(read_tensors(path))
         return ""
 
-    def outdated_styles(self) -> str:
-        """A line that names the files of styles that are of another encoder than this generator's, or ''."""
-        opt, digest = self.opt, self.encoder_digest() if self.styles.encoders else ""
-        names = [name for name, encoder in self.styles.encoders.items() if digest and encoder != digest]
+    def outdated_styles(self, used: set[str] | None = None) -> str:
+        """A line that names the files of styles that are of another encoder than this generator's, or ''.
+
+        used: the names of those that matter, by default all.
+        """
+        encoders = {file: encoder for file, encoder in self.styles.encoders.items() if used is None or Path(file).name in used}
+        opt, digest = self.opt, self.encoder_digest() if encoders else ""
+        names = [name for name, encoder in encoders.items() if digest and encoder != digest]
         if not names:
             return ""
         return (f"{first_few(names)}: made with another encoder than {opt.which_epoch}_net_E.pth (was it trained further "
@@ -149,14 +157,26 @@ class StyledDrawing:
         ctx = self.model.context_of(batch)
         regions = Regions.of(ctx.pooled_over)
         own = self._own_features(batch["image"], ctx.pooled_over)[0].mu
-        classes = self._classes(regions, ctx.source)
-        for start in range(0, len(changes), at_once):
-            painted = []
-            for change in changes[start:start + at_once]:
-                features = own.copy()
-                for label, vector in change.items():
-                    features[classes == label] = vector
-                painted.append(regions.paint(torch.from_numpy(features)))
+        classes, vectors = self._classes(regions, ctx.source), []
+        for change in changes:
+            vectors.append(own.copy())
+            for label, vector in change.items():
+                vectors[-1][classes == label] = vector
+        yield from self._each(ctx, regions, vectors, at_once)
+
+    @torch.no_grad()
+    def as_persons(self, batch, styles: Styles, numbers: Iterable[int], at_once: int = 1) -> Iterator[torch.Tensor]:
+        """One picture drawn as the persons of some numbers: (C, H, W) each. at_once: how many are drawn together."""
+        self.model.eval()
+        ctx = self.model.context_of(batch)
+        regions = Regions.of(ctx.pooled_over)
+        classes = self._classes(regions, ctx.source).tolist()
+        yield from self._each(ctx, regions, [styles.sample(Choice("person", person=n), classes) for n in numbers], at_once)
+
+    def _each(self, ctx, regions, vectors, at_once):
+        """A single picture with each of several tables of its regions' features, (R, feat_num)."""
+        for start in range(0, len(vectors), at_once):
+            painted = [regions.paint(torch.from_numpy(features)) for features in vectors[start:start + at_once]]
             yield from self.model.generate(ctx.condition.expand(len(painted), -1, -1, -1), torch.cat(painted))
 
     @torch.no_grad()

@@ -52,7 +52,7 @@ class StyleEncoding:
         opt, table = self.opt, self.table
         save_dict(folder / "features.npy", table.as_dict())
         path = folder / f"features_clustered_{opt.n_clusters:03d}.npy"
-        book = StyleBook.find(table, path.name, opt.n_clusters, opt.seed, opt.spec.name_of, opt.use_vae,
+        book = StyleBook.find(table, path.name, opt.n_clusters, opt.seed, opt.spec.name_of,
                               self.model.drawing.encoder_digest())
         centres = book.centres()
         save_dict(path, centres)

@@ -4,7 +4,7 @@ from __future__ import annotations
 from options.flags import Repeated, folder_name, names, style_choice, whole
 from util.errors import UserError
 
-SAMPLES = ("prior", "posterior", "class", "clusters")
+SAMPLES = ("person", "class", "clusters", "prior", "posterior")
 _NO_FEATURES = "this model takes no features; it needs weights trained with --label_feat or --instance_feat"
 
 
@@ -19,9 +19,14 @@ def _style_flags(parser):
     group.add_argument("--use_encoded_image", action="store_true", help="take the features of the test picture itself")
     group.add_argument("--cluster_path", default="features_clustered_010.npy", help="the experiment's file of styles "
                        "that encode_features.py wrote")
-    group.add_argument("--sample", choices=SAMPLES, default=None, help="how regions without a photo are drawn: prior N(0, I), "
-                       "class (the Gaussian of its class), clusters; or posterior, around the photo's own features. All but "
-                       "clusters need --use_vae (default: prior with --use_vae, else clusters)")
+    group.add_argument("--sample", choices=SAMPLES, default=None, help="how regions without a photo are drawn: person (all "
+                       "classes from one Gaussian, so that they belong together), class (each region from its class's), "
+                       "clusters; with --use_vae also prior N(0, I), or posterior, around the photo's own features (default: "
+                       "person where encode_features.py has found it, else prior with --use_vae, else clusters)")
+    group.add_argument("--person", type=whole(0, 10 ** 9), default=None, metavar="N", help="draw the person of that number on "
+                       "the style sheet, on every label map")
+    group.add_argument("--style_fit", action="store_true", help="draw a person that fits the regions whose style is given, by "
+                       "--style, by other photos, or by the test picture")
     group.add_argument("--style", type=style_choice, action=Repeated, default=None, metavar="CLASS=N", help="the class's style "
                        "of that number on the style sheet, or CLASS=random; name or id, may be given several times")
     group.add_argument("--n_samples", type=whole(1, 100), default=1, help="looks to draw for each label map")
@@ -58,18 +63,50 @@ def swaps(opt) -> bool:
     return bool(getattr(opt, "style_root", "") or getattr(opt, "style_image", ""))
 
 
+def chosen(opt) -> bool:
+    """Whether flags ask for other styles than each photo's own."""
+    return bool(opt.sample or opt.style or opt.style_fit or opt.person is not None or swaps(opt))
+
+
+def mode(sample: str | None, style_fit: bool, person: int | None) -> str:
+    """How these flags ask to sample regions; '' where they do not say."""
+    return "person" if style_fit or person is not None else sample if sample not in (None, "posterior") else ""
+
+
+def person_rules(sample, style_fit, person, own: bool, fixed: bool, random: bool, others: bool):
+    """[(condition, message), ...] of persons, for `refuse`. The first three are the flags' values.
+
+    own: regions take the features of the picture's own photo. fixed, random: --style gives some a style, has some drawn.
+    others: other photos give features.
+    """
+    flag = f"--person {person}" if person is not None else "--style_fit"
+    asked = style_fit or person is not None
+    return [
+        (person is not None and not (isinstance(person, int) and person >= 0), f"{flag}: give a whole number of at least 0"),
+        (asked and sample not in (None, "person", "posterior"), f"{flag} and --sample {sample}: {flag} draws from the Gaussian "
+         "of persons; leave --sample out"),
+        (asked and own and not random, f"{flag} and --use_encoded_image: nothing is drawn, as all regions take the photo's "
+         "features; leave one of the two out, or add --style CLASS=random"),
+        (style_fit and not (own or fixed or others), "--style_fit: there is nothing to fit; give --style CLASS=NUMBER, or a "
+         "photo with --style_image or --style_root"),
+    ]
+
+
 def _style_rules(opt, features):
     wanted = [f"--style {text}" for text in opt.style or ()] + [f"--sample {opt.sample}"] * bool(opt.sample) + \
+        [f"--person {opt.person}"] * (opt.person is not None) + ["--style_fit"] * opt.style_fit + \
         [f"--n_samples {opt.n_samples}"] * (opt.n_samples > 1)
     flag = wanted[0] if wanted else ""
+    random = [text.endswith("=random") for text in opt.style or ()]
     return [
         (flag and not features, f"{flag}: {_NO_FEATURES}"),
         (flag and opt.load_features, f"{flag} and --load_features: features come from styles or from <phase>_feat; give one "
          "of the two"),
-        (opt.sample in ("prior", "posterior", "class") and not opt.use_vae, f"--sample {opt.sample}: needs weights trained "
-         "with --use_vae; use --sample clusters"),
+        (opt.sample in ("prior", "posterior") and not opt.use_vae, f"--sample {opt.sample}: needs weights trained with "
+         "--use_vae; use --sample person"),
         (opt.sample == "posterior" and not (opt.use_encoded_image or swaps(opt)), "--sample posterior: draws around a photo's "
          "features; give --use_encoded_image, --style_root or --style_image as well"),
+        *person_rules(opt.sample, opt.style_fit, opt.person, opt.use_encoded_image, not all(random), any(random), swaps(opt)),
     ]
 
 

@@ -11,6 +11,7 @@ from PIL import Image, ImageFilter
 from data.data_loader import collate
 from models.styles.book import ClassStyles, StyleBook
 from models.styles.clusters import FeatureTable
+from models.styles.styles import Styles
 from util import page_facts, page_links
 from util.experiment import experiment_folder
 from util.html import HTML
@@ -25,7 +26,7 @@ _MOST_WORK = 4.6e9  # multiplications of a drawing on a CPU, counted as paramete
 _AT_ONCE = 20 * 128 * 128  # pixels that are drawn together: the weights of a large generator are then read once for all
 _GROUPS, _FEW_GROUPS = 7, 4  # of classes that are restyled together, instead of each class by itself; few if work is short
 _BESIDE = 4  # pixels on each side of a border that the styles of both sides have a say in
-_A_ROW = 10
+_A_ROW, _PERSONS = 10, 20  # pictures in a row, and whole persons at the top
 _CLOSEUP = 0.35  # a region smaller than this share of the side is shown close up
 _SMALLEST_CLOSEUP = 96  # pixels; smaller ones are enlarged
 _REFRESH, _SAVED_EVERY = 2, 1.0  # seconds after which browsers load the page anew while it is drawn, and it is saved
@@ -44,7 +45,10 @@ def draw_sheet(model, dataset, table: FeatureTable, book: StyleBook, files: RunF
                "broken off; run encode_features.py again.")
     print(f"Style sheet, filling as it is drawn: {files.folder / 'index.html'}", flush=True)
     try:
-        with Progress(sum(len(found.centres) for found in book.classes.values())) as progress:
+        with Progress(sheet.persons() + sum(len(found.centres) for found in book.classes.values())) as progress:
+            for number, image in enumerate(sheet.person_drawings(dataset)):
+                sheet.add_person(number, image)
+                progress.update()
             for picture, classes in sheet.places.items():
                 for found, number, image in sheet.drawings(dataset, picture, classes):
                     sheet.add(found, number, image)
@@ -86,6 +90,22 @@ class _Sheet:
 
     # drawing
 
+    def persons(self) -> int:
+        """How many whole persons are drawn."""
+        return _PERSONS if self.book.persons else 0
+
+    def person_drawings(self, dataset) -> Iterator[np.ndarray]:
+        """(H, W, 3) uint8 for each of them, on the reference."""
+        if not self.persons():
+            return
+        batch = self._shrunk(collate([dataset[next(iter(self.places))]]))
+        styles, at_once = Styles(self.book.feat_num, {}, persons=self.book.persons), self._at_once(batch)
+        yield from map(tensor2im, self.model.drawing.as_persons(batch, styles, range(self.persons()), at_once))
+
+    @staticmethod
+    def _at_once(batch):
+        return max(1, _AT_ONCE // (batch["label"].shape[-2] * batch["label"].shape[-1]))
+
     def drawings(self, dataset, picture: int, classes: list[ClassStyles]) -> Iterator[tuple[ClassStyles, int, np.ndarray]]:
         """(class, number, (H, W, 3) uint8) for each style of some classes, on one picture.
 
@@ -97,8 +117,7 @@ class _Sheet:
                  for group in _apart(ids, classes, self.groups)
                  for number in range(max((len(one.centres) for one in group), default=0))]
         changes = [{found.label: found.centres[number] for found, number in step} for step in steps]
-        at_once = max(1, _AT_ONCE // ids.size)
-        drawn = map(tensor2im, self.model.drawing.restyle(batch, [{}, *changes], at_once))
+        drawn = map(tensor2im, self.model.drawing.restyle(batch, [{}, *changes], self._at_once(batch)))
         own = next(drawn)
         if picture == next(iter(self.places)):
             self._add_reference(batch, own)
@@ -135,10 +154,16 @@ class _Sheet:
         for number, (caption, image) in enumerate(shown.items()):
             self._write("reference", number, caption, image)
 
+    def add_person(self, number: int, image: np.ndarray) -> None:
+        """A person's drawing, as `add`."""
+        self._add("persons", number, f"person {number}", image)
+
     def add(self, found: ClassStyles, number: int, image: np.ndarray) -> None:
         """A style's drawing, on the page at the next save, which is due every few seconds."""
-        caption = f"{found.name}={number} ({found.shares[number]:.0%})"
-        self._write(_row(found), number, caption, _enlarged(image))
+        self._add(_row(found), number, f"{found.name}={number} ({found.shares[number]:.0%})", image)
+
+    def _add(self, row, number, caption, image):
+        self._write(row, number, caption, _enlarged(image))
         if time.monotonic() >= self.saved + _SAVED_EVERY:
             self.save(self.note)
 
@@ -165,6 +190,9 @@ class _Sheet:
         page.add_links(page_links.links_of(experiment_folder(opt), path), page_links.OTHERS)
         page.add_facts(self.facts)
         self._add_row(page, "reference", f"Reference: {self.names[next(iter(self.places))]}", width=256)
+        if self.persons():
+            self._add_row(page, "persons", "Persons", "all classes drawn together, so that they fit; any number is a person: "
+                          f"test.py --person {self.persons() - 1} draws the last of these on each label map")
         for _, found in sorted(self.book.classes.items()):
             self._add_row(page, _row(found), found.name, _remark(found))
         with self.files.writing("index.html"):

@@ -1,4 +1,4 @@
-"""Choosing a feature vector for each region: clusters, class Gaussians, the prior, styles by number, other photos."""
+"""Choosing a feature vector for each region: persons, clusters, the prior, styles by number, other photos."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
@@ -7,11 +7,13 @@ import numpy as np
 
 from models.styles import flags as style_flags
 from models.styles.book import FILE_NAME, StyleBook
+from models.styles.persons import Persons
 from util.errors import UserError, first_few
 from util.experiment import experiment_folder
 from util.safe_pickle import load_dict
 
 RANDOM = "random"
+_PERSONS, _NUMBERED = 3, 4  # last of the numbers that all random ones follow from; those of a photo's noise end in 1 and 2
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,14 @@ class Donor:
 class Choice:
     """Where the features of a batch come from.
 
-    mode: how features are sampled where no photo gives them: 'clusters', 'prior' or 'class'.
+    mode: how features are sampled where no photo gives them: 'person', 'clusters', 'prior' or 'class'.
     own: use the features of the item's own photo, where it has one.
     posterior: sample from the posterior of a photo's features, instead of taking its mean.
     fixed: {class: (d,) vector, or RANDOM to sample by `mode`}; it overrides all else.
     taken: the classes whose features come from the donor, or None for all.
     seed: samples follow from (seed, the item's index, the number of the look). looks: how many pictures to draw of an item.
+    person: in mode 'person', the number of the one to draw, whatever the seed and item; further looks are the next ones.
+    fit: in mode 'person', sample what fits the features that are not sampled.
     """
 
     mode: str = "clusters"
@@ -61,40 +65,54 @@ class Choice:
     taken: frozenset | None = None
     seed: int = 0
     looks: int = 1
+    person: int | None = None
+    fit: bool = False
 
     @classmethod
     def of_options(cls, opt, styles: Styles) -> Choice:
         """The choice that the flags of test.py make. Raises UserError for styles that do not exist."""
-        default = "prior" if opt.use_vae else "clusters"
         swaps = style_flags.swaps(opt)
-        drawn = opt.sample not in (None, "posterior")
+        mode = style_flags.mode(opt.sample, opt.style_fit, opt.person)
         names = [name for name in (opt.style_regions or "").split(",") if name]
-        return cls(mode=opt.sample if drawn else default, own=opt.use_encoded_image or swaps and not drawn,
+        return cls(mode=mode or styles.default_mode(opt), own=opt.use_encoded_image or swaps and not mode,
                    posterior=opt.sample == "posterior", fixed=styles.fixed(opt.style or ()), seed=opt.seed, looks=opt.n_samples,
-                   taken=frozenset(styles.label_of(name, "--style_regions") for name in names) if names else None)
+                   taken=frozenset(styles.label_of(name, "--style_regions") for name in names) if names else None,
+                   person=opt.person, fit=opt.style_fit)
 
     def replace(self, **changes) -> Choice:
         """A copy with some fields changed."""
         return replace(self, **changes)
 
     @property
-    def takes_styles(self) -> bool:
-        """Whether a region may get features that encode_features.py found, rather than a photo's or the prior's."""
-        numbered = any(not isinstance(style, str) for style in self.fixed.values())
-        return numbered or self.mode != "prior" and (not self.own or bool(self.fixed))
+    def samples(self) -> bool:
+        """Whether regions may get features that are sampled."""
+        return not self.own or any(isinstance(style, str) for style in self.fixed.values())
+
+    @property
+    def takes_clusters(self) -> bool:
+        """Whether a region may get a style of the file of clusters."""
+        return self.mode == "clusters" and self.samples or any(not isinstance(style, str) for style in self.fixed.values())
+
+    @property
+    def takes_gaussians(self) -> bool:
+        """Whether a region may get a sample of a Gaussian that encode_features.py found."""
+        return self.mode in ("person", "class") and self.samples
 
 
 class Styles:
     """The styles of an experiment, and how each region of a picture gets its features.
 
-    centres: {class: (k, d)}. gaussians: {class: (mean, covariance)}. missing: the error to raise where centres are needed but
+    centres: {class: (k, d)}. shares: {class: (k,)}, how often each is sampled; equally often if unknown. gaussians: {class:
+    (mean, covariance)}, of files that are older than `persons`. missing: the error to raise where centres are needed but
     were not found, else ''. encoders: {file: `weights.digest` of the encoder that computed it}, where known.
     """
 
     def __init__(self, feat_num: int, centres: dict, gaussians: dict | None = None, spec=None, names: dict | None = None,
-                 missing: str = "", encoders: dict[str, str] | None = None):
-        self.feat_num, self.centres, self.gaussians = feat_num, centres, gaussians or {}
+                 missing: str = "", encoders: dict[str, str] | None = None, persons: Persons | None = None,
+                 shares: dict | None = None):
+        self.feat_num, self.centres, self.shares, self.gaussians = feat_num, centres, shares or {}, gaussians or {}
         self.spec, self.names, self.missing, self.encoders = spec, names or {}, missing, encoders or {}
+        self.persons = persons
 
     @classmethod
     def of_experiment(cls, opt) -> Styles:
@@ -106,11 +124,11 @@ class Styles:
             if book.feat_num != opt.feat_num:
                 raise UserError(f"{folder / FILE_NAME}: holds styles of {book.feat_num} numbers, the weights take "
                                 f"{opt.feat_num}; make it again with encode_features.py")
-        centres, missing, encoders = {}, "", {}
+        centres, shares, missing, encoders = {}, {}, "", {}
         if path.is_file():
             centres = load_dict(path, columns=opt.feat_num)
             if book and book.owns(path):
-                centres = {**book.centres(small=True), **centres}
+                centres, shares = {**book.centres(small=True), **centres}, book.shares()
             encoders[path] = book.encoder_of(path) if book else ""
         else:
             others = sorted(p.name for p in folder.glob("features_clustered_*.npy"))
@@ -119,10 +137,17 @@ class Styles:
             missing = f"{path}: there is no such file of styles; {remedy}, or draw with --use_encoded_image"
         classes = book.classes.values() if book else ()
         gaussians = {one.label: one.gaussian for one in classes if one.gaussian}
-        if gaussians:
+        if gaussians or book and book.persons:
             encoders[folder / FILE_NAME] = book.encoder
-        return cls(opt.feat_num, centres, gaussians, opt.spec, {one.name: one.label for one in classes}, missing,
-                   {str(file): encoder for file, encoder in encoders.items() if encoder})
+        encoders = {str(file): encoder for file, encoder in encoders.items() if encoder}
+        return cls(opt.feat_num, centres, gaussians, opt.spec, {one.name: one.label for one in classes}, missing, encoders,
+                   book.persons if book else None, shares)
+
+    def default_mode(self, opt) -> str:
+        """How to sample where the flags do not say: persons, where they were found and no file of clusters is named."""
+        if self.persons and opt.sources.get("cluster_path") != "command line":
+            return "person"
+        return "prior" if opt.use_vae else "clusters"
 
     # by name
 
@@ -163,28 +188,45 @@ class Styles:
         """Raise UserError where the file that `mode` samples from is missing."""
         if mode == "clusters":
             self.require_centres()
-        if mode == "class" and not self.gaussians:
-            raise UserError(f"--sample class: the experiment has no {FILE_NAME} with Gaussians; run encode_features.py first, "
-                            "or use --sample prior")
+        if mode == "person" and not self.persons or mode == "class" and not (self.persons or self.gaussians):
+            raise UserError(f"--sample {mode}: the experiment has no {FILE_NAME} with Gaussians (none at all, or one of an "
+                            "earlier version); run encode_features.py first, or use --sample clusters")
 
     def require_centres(self) -> None:
         """Raise UserError if there is no file of clusters."""
         if self.missing:
             raise UserError(self.missing)
 
-    def sample(self, mode: str, classes: list[int], random: np.random.Generator) -> np.ndarray:
-        """(R, d): a vector for each region of one picture; zeros for classes without styles."""
-        self.require(mode)
+    def sample(self, choice: Choice, classes: list[int], index: int = 0, look: int = 0, known=()) -> np.ndarray:
+        """(R, d): a vector for each region of one picture; zeros for classes without styles.
+
+        index: of the picture, from which with the seed and `look` all random numbers follow. known: (class, vector) of the
+        regions that a person is to fit.
+        """
+        self.require(choice.mode)
+        key, mode = (choice.seed, index, look), choice.mode
+        if mode == "person":
+            numbered = (*key, _PERSONS) if choice.person is None else (choice.person + look, 0, 0, _NUMBERED)
+            return self.persons.draw(classes, numbered, known)
+        if mode == "class" and self.persons:
+            return self.persons.apart(classes, (*key, _PERSONS))
+        random = np.random.default_rng(key)
         if mode == "prior":
             return random.standard_normal((len(classes), self.feat_num))
         vectors = np.zeros((len(classes), self.feat_num))
         for r, label in enumerate(classes):
             if mode == "clusters" and len(self.centres.get(label, ())):
-                vectors[r] = self.centres[label][random.integers(len(self.centres[label]))]
+                vectors[r] = self._any_centre(label, random)
             elif mode == "class" and label in self.gaussians:
                 mean, covariance = self.gaussians[label]
                 vectors[r] = random.multivariate_normal(mean, covariance, check_valid="ignore", method="eigh")
         return vectors
+
+    def _any_centre(self, label, random):
+        centres, shares = self.centres[label], self.shares.get(label)
+        if shares is None or not shares.sum() > 0 or (shares < 0).any():
+            return centres[random.integers(len(centres))]
+        return centres[random.choice(len(centres), p=shares / shares.sum())]
 
     def fallback(self, label: int) -> np.ndarray:
         """(d,): for a class that neither the donor nor the item's own photo has: its largest cluster, else zeros."""
@@ -202,22 +244,36 @@ class Styles:
         seed. own: the encoding of its own photo. donor: a photo whose style is transferred; it overrides own features and
         samples, and `choice.fixed` overrides it.
         """
-        photo = choice.own and own
-        sources = [choice.fixed.get(label, None if photo else RANDOM) for label in classes]
-        sampled = np.zeros((len(classes), self.feat_num))
-        if any(isinstance(source, str) for source in sources):  # else styles need not have been found
-            sampled = self.sample(choice.mode, classes, np.random.default_rng((choice.seed, index, look)))
+        given = self._given(choice, index, look, donor)
         from_own = own.sample(_noise(choice, index, look, 1)) if own else None
-        vectors = np.array(from_own if photo else sampled)
-        if donor:
-            given = dict(zip(donor.classes, donor.encoded.sample(_noise(choice, index, look, 2))))
-            for r, label in enumerate(classes):
-                if choice.taken is None or label in choice.taken:
-                    vectors[r] = given[label] if label in given else from_own[r] if own else self.fallback(label)
+        vectors, sampled = np.zeros((len(classes), self.feat_num)), np.zeros(len(classes), bool)
         for r, label in enumerate(classes):
-            if label in choice.fixed:
-                vectors[r] = sampled[r] if isinstance(choice.fixed[label], str) else choice.fixed[label]
+            lacks = donor and (choice.taken is None or label in choice.taken)  # what it was to give
+            if label in given:
+                sampled[r] = given[label] is RANDOM
+                vectors[r] = 0 if sampled[r] else given[label]
+            elif own and (choice.own or lacks and not choice.fit):
+                vectors[r] = from_own[r]
+            elif lacks and not choice.fit:
+                vectors[r] = self.fallback(label)
+            else:
+                sampled[r] = True
+        if sampled.any():
+            known = [(label, vector) for label, vector in given.items() if vector is not RANDOM]
+            known += [(label, vectors[r]) for r, label in enumerate(classes) if label not in given and not sampled[r]]
+            drawn = self.sample(choice, classes, index, look, known if choice.fit else ())
+            vectors[sampled] = drawn[sampled]
         return vectors
+
+    @staticmethod
+    def _given(choice, index, look, donor) -> dict:
+        """{class: a vector that its regions take, or RANDOM}, from the donor and `choice.fixed`, also of classes that the
+        picture does not show."""
+        given = {}
+        if donor:
+            encoded = zip(donor.classes, donor.encoded.sample(_noise(choice, index, look, 2)))
+            given = {label: vector for label, vector in encoded if choice.taken is None or label in choice.taken}
+        return {**given, **choice.fixed}
 
 
 def _noise(choice, index, look, stream):
