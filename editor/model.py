@@ -76,7 +76,7 @@ class EditedModel:
         """Draw `looks` pictures, with seeds from `seed` on. -> (PNG each, {step: seconds}). Raises UserError."""
         begun = time.perf_counter()
         ids = self._drawable(label)
-        image = checked_photo(photo) if photo else None
+        image = None if photo is None else checked_photo(photo)
         read = time.perf_counter()
         seed = self.opt.seed if seed is None else seed
         drawn = [self.predictor(ids, image=image, style=styles or None, seed=seed + look) for look in range(looks)]

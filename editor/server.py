@@ -80,7 +80,7 @@ def _add_drawing(app, model) -> None:
                    seed: Annotated[int | None, Form(ge=0, lt=2**31 - MAX_LOOKS, description="Of random styles")] = None,
                    looks: Annotated[int, Form(ge=1, le=MAX_LOOKS)] = 1):
         wanted = checked_styles(styles)
-        raw, image = await label.read(), await photo.read() if photo else None
+        raw, image = await label.read(), None if photo is None else await photo.read()
         pictures, seconds = await app.state.turns.run(request, model.draw, raw, image, wanted, seed, looks)
         timing = {"server-timing": ", ".join(f"{step};dur={1000 * value:.2f}" for step, value in seconds.items())}
         if looks == 1:

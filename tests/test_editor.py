@@ -149,6 +149,7 @@ BROKEN = {
     "a narrow map that scaling makes huge": ({"label": file_of(np.zeros((2048, 1), np.uint8))}, {}),
     "too large a map": ({"label": file_of(np.zeros((2049, 8), np.uint8))}, {}),
     "a photo of another shape": ({"label": LABEL, "photo": file_of(np.zeros((8, 30, 3), np.uint8))}, {}),
+    "an empty photo": ({"label": LABEL, "photo": ("photo.png", b"")}, {}),
     "a photo that is none": ({"label": LABEL, "photo": b"x"}, {}),
     "a photo bomb": ({"label": LABEL, "photo": bomb()}, {}),
     "styles that are no JSON": ({"label": LABEL}, {"styles": "{"}),
