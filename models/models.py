@@ -9,11 +9,12 @@ from util.errors import UserError
 MODELS = {"pix2pixHD": "models.pix2pixHD_model:Pix2PixHDModel", "parsing": "models.parsing_model:ParsingModel",
           "attributes": "models.attributes_model:AttributesModel", "vae": "models.vae_model:VAEModel",
           "gan": "models.gan_model:GANModel", "identity": "models.identity_model:IdentityModel",
-          "diffusion": "models.diffusion_model:DiffusionModel"}
+          "diffusion": "models.diffusion_model:DiffusionModel",
+          "simswap": "models.simswap_model:SimSwapModel"}
 FLAGS = {"pix2pixHD": "models.pix2pixHD_flags", "parsing": "models.parsing_flags",
          "attributes": "models.attributes_flags", "vae": "models.vae_flags",
          "gan": "models.gan_flags", "identity": "models.identity_flags",
-         "diffusion": "models.diffusion_flags"}  # for --help without importing torch
+         "diffusion": "models.diffusion_flags", "simswap": "models.simswap_flags"}  # for --help without importing torch
 
 
 def model_class(name: str):
@@ -32,7 +33,8 @@ def model_flags(name: str):
     return importlib.import_module(FLAGS[name]) if name in FLAGS else model_class(name)
 
 
-ABILITIES = {"encode": "encode photos into styles", "feature_map": "write feature maps", "export_onnx": "be written as ONNX"}
+ABILITIES = {"encode": "encode photos into styles", "feature_map": "write feature maps", "export_onnx": "be written as ONNX",
+             "swap": "swap identities"}
 
 
 def require(opt, ability: str) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from data.data_loader import collate, dataset_class
 from data.grouping import grouped
-from models.models import create_model
+from models.models import create_model, require
 from models.styles import flags as style_flags
 from models.styles.styles import RANDOM
 from options.test_options import TestOptions
@@ -121,6 +121,35 @@ class Predictor:
                     for picture in tensor2im(list(self.model.inference(batch, *more)["synthesized_image"]))]
         drawn = [_scaled(Image.fromarray(picture), item.get("size")) for picture, item in zip(pictures, items)]
         return drawn if any(isinstance(value, list) for value in given.values()) else drawn[0]
+
+    def swap(self, source, target, faces="largest", parser=None):
+        """A target's photo (PIL, of its size) with the identity of a source's face; saved as JPEG it says that it was made.
+
+        Args:
+            source, target: as a path, a PIL picture or uint8 (H, W, 3); of the source the largest face is taken.
+            faces: which of the target's: 'largest', 'all', or a number, 0 the largest.
+            parser: a `models.face_parser.FaceParser`; with it the swap is pasted within the face that it finds.
+
+        Raises UserError for photos without a face, and for models that swap none.
+        """
+        from util.marks import marked
+        swapper = self._swapper(parser)
+        return marked(swapper.swap(target, swapper.identity(source), faces))
+
+    def swap_video(self, source, video, out, parser=None, progress=None) -> int:
+        """The same of a video file or a folder of frames, into `out`; gives the number of frames.
+
+        progress(number): called after each frame. A run that was broken off goes on where it stopped; see
+        `models.swapping.video`.
+        """
+        from models.swapping.video import swap_video
+        swapper = self._swapper(parser)
+        return swap_video(swapper, swapper.identity(source), video, out, progress)
+
+    def _swapper(self, parser):
+        from models.swapping.swapper import FaceSwapper
+        require(self.opt, "swap")
+        return FaceSwapper(self.model, parser)
 
     def encode(self, image, label) -> dict[str, np.ndarray]:
         """A photo's features by class name, pooled over the regions of its label map: {'hair': (feat_num,) float64, ...}.

@@ -39,6 +39,8 @@ CASES = {"pix2pixHD": {
     "gan": {"plain": ["--lambda_r1", "1"], "projection": ["--condition", "projection", "--gan_mode", "lsgan"],
             "concat": ["--condition", "concat", "--gan_mode", "wgangp"],
             "auxiliary": ["--condition", "auxiliary", "--gan_mode", "vanilla", "--diffaug", "color,translation,cutout"]},
+    "simswap": {"plain": ["--batchSize", "2"], "gaussian": ["--latent", "gaussian", "--output_range", "tanh"],
+                "bf16": ["--precision", "bf16"]},
     "diffusion": {
         "plain": ["--warmup", "0"], "label": ["--condition", "label", "--warmup", "0", "--objective", "v", "--snr_gamma", "5"],
         "sigma": ["--learn_sigma", "--warmup", "0", "--batchSize", "2", "--beta_schedule", "cosine", "--dropout", "0.1"],

@@ -5,6 +5,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 from util.html import HTML, readable
+from util.marks import save_made
 from util.run_files import RunFiles
 from util.util import UniqueStems, safe_stem, save_image
 
@@ -72,15 +73,16 @@ class ResultPage:
         for label, image in visuals.items():
             file_name = f"{stem}_{safe_stem(label)}.jpg"
             pictures.append((file_name, str(label).replace("_", " "), (image.shape[1], image.shape[0])))
-            self._pending.append(self._pool.submit(self._write, image, f"images/{file_name}"))
+            made = str(label).startswith("synthesized")
+            self._pending.append(self._pool.submit(self._write, image, f"images/{file_name}", made))
         figures = figures or {}
         self._rows.append((str(name), pictures, remark or remark_of(figures), figures))
         self._collect(_MOST_PENDING)
         return stem
 
-    def _write(self, image, name):
+    def _write(self, image, name, made=False):
         with self.files.writing(name) as path:
-            save_image(image, path)
+            (save_made if made else save_image)(image, path)
 
     def reserve(self, names):
         """Reserve the stems of pictures that other processes write, and that come before this process's."""
