@@ -78,8 +78,8 @@ def flags() -> Program:
 
 def main(arguments=None) -> int:
     """The program; returns its exit status."""
-    from models.attributes_model import AttributeOracle  # torch takes seconds to import, and --help need not wait for it
     args = flags().parse_args(arguments)
+    from models.attributes_model import AttributeOracle  # torch takes seconds to import, and --help need not wait for it
     images = Path(args.images)
     if not images.is_dir():
         raise UserError(f"--images {images}: there is no such folder")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from data.data_loader import CreateDataLoader
+from data.dataset_spec import face_spec
 from data.face_alignment import ARCFACE, align
 from data.face_detection import Face
 from models.models import create_model
@@ -213,6 +214,28 @@ def test_the_largest_all_or_one_face_is_swapped(predictor, monkeypatch):
     for wrong in (2, -1, "both"):
         with pytest.raises(UserError, match="shows 2; say 'largest', 'all', or a number from 0 to 1"):
             predictor.swap(photo_of(1), photo, wrong)
+
+
+def test_a_parser_says_where_the_swap_is_pasted(predictor, monkeypatch):
+    """It sees a portrait of whole numbers; what it takes for hair stays as it was."""
+    photo, spec, seen = photo_of(), face_spec(), []
+
+    class Parser:
+        size = 64
+
+        def __call__(self, portraits):
+            seen.append(portraits)
+            label = torch.full((1, 64, 64), spec.labels.index("skin"), dtype=torch.uint8)
+            label[:, :, 32:] = spec.labels.index("hair")
+            return label, None
+
+    parser = Parser()
+    parser.spec = spec
+    monkeypatch.setattr(swapping, "find_faces", faces(POINTS))
+    changed = (np.asarray(predictor.swap(photo_of(1), photo, parser=parser)) != photo).any(2)
+    assert seen[0].dtype == torch.uint8 and seen[0].shape == (1, 3, 64, 64)
+    middle = POINTS[2, 0]
+    assert changed[:, :int(middle)].any() and not changed[:, int(middle) + 2:].any()
 
 
 def test_photos_without_a_face_are_told(predictor):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from data.face_alignment import ARCFACE, align
+from data.face_alignment import ARCFACE, TEMPLATE, align, similarity
 from data.face_detection import find_faces
 from data.image_files import read_image
 from models.swapping.pasting import paste
@@ -59,15 +59,21 @@ class FaceSwapper:
         crop = align(photo, points, self.side, ARCFACE)
         with torch.no_grad():
             drawn = self.model.draw(self._tensor(crop), identity)
-        return paste(photo, tensor2im(drawn[0]), points, self._mask(crop))
+        return paste(photo, tensor2im(drawn[0]), points, self._mask(photo, points))
 
-    def _mask(self, crop: np.ndarray) -> np.ndarray | None:
+    def _mask(self, photo: np.ndarray, points) -> np.ndarray | None:
+        """(S, S) bool: where the parser finds the face, in the aligned crop. It parses portraits, as it was trained on."""
         if self.parser is None:
             return None
-        label = self.parser(self._tensor(crop).to(self.parser.device))[0][0].cpu().numpy()
-        label = cv2.resize(label.squeeze().astype(np.uint8), (self.side, self.side), interpolation=cv2.INTER_NEAREST)
-        ids = [i for i in range(self.parser.spec.label_nc) if self.parser.spec.name_of(i) in FACE_CLASSES]
-        return np.isin(label, ids)
+        size, side, points = self.parser.size, self.side, np.asarray(points, float)
+        portrait = align(photo, points, size, TEMPLATE)
+        label = self.parser(torch.from_numpy(portrait.transpose(2, 0, 1).copy())[None])[0][0].numpy()
+        spec = self.parser.spec
+        face = np.isin(label, [i for i in range(label.max() + 1) if spec.name_of(i) in FACE_CLASSES])
+        to_portrait = np.vstack([similarity(points, TEMPLATE * size - 0.5), (0, 0, 1)])
+        to_photo = np.linalg.inv(np.vstack([similarity(points, ARCFACE * side - 0.5), (0, 0, 1)]))
+        return cv2.warpAffine(face.astype(np.uint8), (to_portrait @ to_photo)[:2], (side, side),
+                              flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP) > 0
 
     def _tensor(self, crop: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(crop.transpose(2, 0, 1).astype(np.float32))[None].div(127.5).sub(1).to(self.model.device)
