@@ -11,6 +11,7 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="the editor's packages are not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright's Python package is not installed")
+from tests.conftest import LOSSES, NETWORK, SIZES, call, succeed  # noqa: E402
 from tests.editing import NAMES, SIDE, HalvesParser, make_experiment, model_of, served  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -310,6 +311,24 @@ def test_a_phone_paints_by_touch_and_scrolls_in_one_direction_only(browser, addr
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     assert np.array_equal(page.ids, after)  # two fingers zoom, they paint nothing
     page.context.close()
+    assert page.faults == []
+
+
+@pytest.mark.parametrize("flags", [[], ["--label_feat", "--use_vae"]])
+def test_the_page_shows_what_the_model_has(browser, model, tmp_path, flags):
+    where = ["--name", "x", "--checkpoints_dir", tmp_path, "--dataroot", model.opt.dataroot, *SIZES, *NETWORK, *flags]
+    succeed(call("train", *where, *LOSSES, "--niter", "1", "--niter_decay", "0", "--no_html", "--max_dataset_size", "1"))
+    with served(model_of(tmp_path, "x")) as address:
+        page = Page(browser, address)
+        panels = [page.page.is_visible(which) for which in ("#style-panel", "#second", "#style-anew")]
+        assert panels == [bool(flags)] * 3
+        page.choose("hat", "brush", 9)
+        page.after(lambda: page.drag((20, 12), (44, 12)))
+        if flags:
+            page.after(lambda: page.page.click("#style-anew"))
+            assert page.page.inner_text("#style-from") == "drawn anew, strength 0.5"
+            page.after(lambda: page.page.click("#style-random"))
+        page.context.close()
     assert page.faults == []
 
 
