@@ -40,20 +40,22 @@ def modify_commandline_options(parser, is_train: bool) -> None:
 
 
 def flags_of_weights(states: dict[str, dict]) -> dict:
-    """The flags that a generator was made with, as far as its shapes tell."""
+    """The flags that generator and discriminators were made with, as far as their shapes tell."""
     from models.networks.simswap import describe
-    return describe(states.get("G", {}))
+    found, of_d = describe(states.get("G", {})), states.get("D", {})
+    if "scale0_layer0.0.bias" in of_d:
+        scales = {name.split("_")[0] for name in of_d}
+        layers = {name.split(".")[0] for name in of_d if name.startswith("scale0_")}
+        found |= {"ndf": len(of_d["scale0_layer0.0.bias"]), "num_D": len(scales), "n_layers_D": len(layers) - 2}
+    return found
 
 
 def check_options(opt) -> None:
-    """Raise UserError for flags that conflict, and for a training without an identity network."""
+    """Raise UserError for flags that conflict, such as two identity networks."""
     if opt.role != "train":
         return
     if opt.from_scratch and opt.identity:
         raise UserError("--from_scratch and --identity: take random weights or those of a file; give one of the two")
-    if not (opt.identity or opt.from_scratch or opt.continue_train or opt.load_pretrain):
-        raise UserError("--identity: a swap is trained with a network that knows identities; give an experiment of --model "
-                        "identity, or the published model_ir_se50.pth")
     if opt.checkpoint_activations:
         raise UserError("--checkpoint_activations: these networks' norms count each batch they see, so their layers cannot be "
                         "run again; leave it out")

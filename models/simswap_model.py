@@ -85,8 +85,11 @@ class SimSwapModel(BaseModel):
 
     def load_networks(self):
         """As the base; a new training takes the identity network from --identity."""
-        super().load_networks()
         opt = self.opt
+        if opt.role == "train" and not (opt.identity or opt.from_scratch or opt.continue_train or opt.load_pretrain):
+            raise UserError("--identity: a swap is trained with a network that knows identities; give an experiment of --model "
+                            "identity, or the published model_ir_se50.pth")
+        super().load_networks()
         if opt.role == "train" and opt.identity and not opt.continue_train:
             weights.load(self.nets["I"], "I", self._identity_file(), False, self.weights_hint)
         self._know_identity_net()
