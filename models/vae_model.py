@@ -9,7 +9,7 @@ from data.base_dataset import Needs
 from models import vae_flags as flags
 from models.face_model import FaceModel, turned
 from models.latents import DIRECTIONS, LatentEncoding, read_directions
-from models.losses.covariance import cross_covariance
+from models.losses.covariance import cross_correlation
 from models.losses.kl import KLLoss
 from models.networks.vae import VAE, reconstruction
 from models.sampling_flags import asked
@@ -103,7 +103,7 @@ class VAEModel(FaceModel):
 
     def loss_V(self):  # noqa: N802 - named after the network
         """The error of a picture and, of a Gaussian, its divergence from N(0, I), both sums of a picture; on a condition also
-        the covariance of z with it."""
+        the correlation of z with it."""
         gaussian = self.opt.latent == "gaussian"
         noise = torch.randn(len(self.image), self.opt.z_dim, device=self.device) if gaussian else None
         with self.autocast():
@@ -113,7 +113,7 @@ class VAEModel(FaceModel):
         if gaussian:
             terms["KLD"] = self.kl_loss(mu.float(), log_variance.float(), len(self.image)) * self.beta
         if self.names and self.opt.lambda_xcov:
-            terms["XCov"] = cross_covariance(mu.float(), self.attributes) * self.opt.lambda_xcov
+            terms["XCov"] = cross_correlation(mu.float(), self.attributes) * self.opt.lambda_xcov
         return terms
 
     # inference

@@ -35,7 +35,7 @@ CASES = {"pix2pixHD": {
     "segmentation": ["--netD", "segmentation", "--lambda_r1", "1", "--r1_every", "1", "--pool_size", "2", "--lambda_parts",
                      "1"]},
     "vae": {"plain": [], "deterministic": ["--latent", "deterministic"], "bf16": ["--precision", "bf16"],
-            "conditional": ["--condition", "attributes", "--rec", "l1", "--kld_warmup", "1"]},
+            "conditional": ["--condition", "attributes", "--rec", "l1", "--kld_warmup", "1", "--lambda_xcov", "1"]},
     "gan": {"plain": ["--lambda_r1", "1"], "projection": ["--condition", "projection", "--gan_mode", "lsgan"],
             "concat": ["--condition", "concat", "--gan_mode", "wgangp"],
             "auxiliary": ["--condition", "auxiliary", "--gan_mode", "vanilla", "--diffaug", "color,translation,cutout"]},
