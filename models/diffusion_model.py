@@ -256,14 +256,15 @@ class DiffusionModel(BaseModel):
 
     def _of_item(self, item: dict, settings: dict) -> dict:
         """What a batch of one holds for `_condition_of`."""
-        if self.opt.condition == "label":
+        condition = self.opt.condition
+        if settings and condition != "attributes":
+            raise UserError(f"attributes: this model knows none; it was trained with --condition {condition}")
+        if condition == "none":
+            return {}
+        if condition == "label":
             if not torch.is_tensor(item.get("label")):
                 raise UserError("label: this model draws from label maps; give one")
-            return {"label": item["label"][None], "inst": item["inst"][None]}
-        if self.opt.condition == "none" and not settings:
-            return {}
-        if self.opt.condition != "attributes":
-            raise UserError(f"attributes: this model knows none; it was trained with --condition {self.opt.condition}")
+            return {key: item[key][None] for key in ("label", "inst") if torch.is_tensor(item[key])}
         values = vector_of(settings, chosen(self.opt))
         return {"attributes": torch.tensor([[0.5 if value is None else value for value in values]])}
 
