@@ -37,8 +37,9 @@ class Schedule:
         except ImportError as error:
             raise UserError(f"--model diffusion: needs the package diffusers, whose import says '{error}'; run pip install -r "
                             "requirements-diffusion.txt") from error
+        # all clip the picture that a prediction stands for to [-1, 1]: what a short training gets wrong would add up
         more = {"ddpm": {"variance_type": "learned_range" if self.learn_sigma else "fixed_small"}, "ddim": {},
-                "dpm": {"lambda_min_clipped": _LEAST_LAMBDA}}[sampler]
+                "dpm": {"lambda_min_clipped": _LEAST_LAMBDA, "thresholding": True, "sample_max_value": 1.0}}[sampler]
         return kind(num_train_timesteps=self.timesteps, beta_schedule=_SCHEDULES[self.kind], timestep_spacing="trailing",
                     prediction_type={"eps": "epsilon", "v": "v_prediction"}[self.objective], **more)
 
