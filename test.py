@@ -36,6 +36,7 @@ def main():
     folder = Path(opt.results_dir) / opt.name / f"{opt.phase}_{opt.which_epoch}"
     title = f"Experiment = {opt.name}, Phase = {opt.phase}, Epoch = {opt.which_epoch}"
     with ResultPage(folder, title, width=opt.display_winsize) as page:
+        page.marks = predictor.model.marks_pictures
         if distributed.is_main():
             page.files.clear()
         distributed.barrier()  # before any of the processes writes there

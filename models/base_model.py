@@ -42,6 +42,7 @@ class BaseModel(nn.Module, ABC):
     max_norm: dict[str, float] = {}
     abilities: frozenset[str] = frozenset()
     dataset_mode = "aligned"  # the default of --dataset_mode
+    marks_pictures = False  # whether files of its pictures say that they were made
     may_start_fresh: tuple[str, ...] = ()  # networks that are initialised if --load_pretrain has no weights of them
 
     def __init__(self, opt):

@@ -35,6 +35,7 @@ class SimSwapModel(BaseModel):
     dataset_mode = flags.dataset_mode
     abilities = frozenset({"swap"})
     may_start_fresh = ("D", "I")
+    marks_pictures = True
     modify_commandline_options = staticmethod(flags.modify_commandline_options)
     check_options = staticmethod(flags.check_options)
     settle_defaults = staticmethod(flags.settle_defaults)

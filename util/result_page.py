@@ -32,6 +32,7 @@ class ResultPage:
     """Rows of pictures, which threads write in the background; `save()` waits for them and writes the page.
 
     Use it as a context manager, or call `close()`, to end the threads. files: the record of the files of this run.
+    marks: whether files of drawn pictures say that they were made (see `util.marks`).
     """
 
     def __init__(self, web_dir, title, legend=None, width=512):
@@ -42,6 +43,7 @@ class ResultPage:
         """
         self._html = HTML(web_dir, title)
         self.files = RunFiles(web_dir)
+        self.marks = False
         self._legend, self._width = legend, width
         self._rows: list[tuple] = []
         self._notes: list[str] = []
@@ -73,7 +75,7 @@ class ResultPage:
         for label, image in visuals.items():
             file_name = f"{stem}_{safe_stem(label)}.jpg"
             pictures.append((file_name, str(label).replace("_", " "), (image.shape[1], image.shape[0])))
-            made = str(label).startswith("synthesized")
+            made = self.marks and str(label).startswith("synthesized")
             self._pending.append(self._pool.submit(self._write, image, f"images/{file_name}", made))
         figures = figures or {}
         self._rows.append((str(name), pictures, remark or remark_of(figures), figures))
