@@ -29,7 +29,7 @@ def serve(opt) -> int:
     token = secrets.token_urlsafe(24) if opt.host else ""
     app = create_app(model, parser, host=opt.host or LOCAL, token=token)
     print(f"Editor: {_address(opt.host or LOCAL, sock.getsockname()[1], token)}  (Ctrl-C ends it)", flush=True)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off", ws="none",
+    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none",
                             limit_concurrency=200, timeout_graceful_shutdown=2)
     uvicorn.Server(config).run(sockets=[sock])
     return 0
