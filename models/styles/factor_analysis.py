@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 _RANKS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48)  # numbers of factors to choose from by cross-validation
-_FOLDS, _TRIED, _TRIED_ITERATIONS = 4, 2000, 50  # of it: folds, samples and iterations of EM at most
+_FOLDS, _TRIED, _TRIED_ITERATIONS = 4, 1000, 30  # of it: folds, samples and iterations of EM at most
 _LEEWAY, _HOPELESS = 1.03, 1.1  # errors, of the least, of numbers that may be chosen, and after which no more are tried
 _ITERATIONS, _TOLERANCE = 200, 1e-4  # of EM, and the gain in log-likelihood a row that ends it
 _RIDGE = 8.0  # precision of the loadings' prior, for numbers of variance 1

@@ -10,7 +10,7 @@ from models.styles.clusters import SMALLEST, FeatureTable
 from models.styles.factor_analysis import Factors, Rows, fit
 
 _SMALL = SMALLEST / 16  # in 1/32 of the picture: smaller regions, a thin line of an ear, count as missing
-_MOST, _RARE = 20_000, 200  # photos that the Gaussian is fitted to; a class of at most so many regions keeps all of them
+_MOST, _RARE = 4000, 200  # photos that the Gaussian is fitted to; a class of at most so many regions keeps all of them
 _TAIL = 0.005  # of a class's regions whose number is lower than those drawn ever are, and of those whose is higher
 _DIGITS = 8  # of the numbers in styles.json
 _NUMBERS = ("mean", "loadings", "residual", "low", "high")  # of a class there
