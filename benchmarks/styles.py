@@ -112,7 +112,8 @@ def resample(faces, args):
 def prior(faces, args):
     """Whole faces sampled without a photo: the spread of each region's mean colour over samples for one label map."""
     draws = max(2, args.pairs // 8)
-    pictures = [[np.asarray(faces.predictor(label, seed=k), float) for k in range(draws)] for label in faces.labels]
+    pictures = [[np.asarray(faces.predictor(label, seed=i * draws + k), float) for k in range(draws)]
+                for i, label in enumerate(faces.labels)]
     for name in CLASSES:
         able = faces.showing(name)
         spread = np.mean([np.std([one[faces.region(i, name)].mean(0) for one in pictures[i]], 0) for i in able])
@@ -126,8 +127,9 @@ def together(faces, args):
     draws, truth = max(2, args.pairs // 8), differences(faces.labels, faces.photos, faces.predictor.classes)
     own = differences(faces.labels, faces.drawn, faces.predictor.classes)
     for sample in [args.sample] if args.sample else ["person", "class", "clusters"]:
-        pictures = [faces.predictor(label, sample=sample, seed=k) for label in faces.labels for k in range(draws)]
-        found = differences([label for label in faces.labels for _ in range(draws)], pictures, faces.predictor.classes)
+        labels = [label for label in faces.labels for _ in range(draws)]
+        pictures = [faces.predictor(label, sample=sample, seed=seed) for seed, label in enumerate(labels)]
+        found = differences(labels, pictures, faces.predictor.classes)
         for what, difference in found.items():
             report("styles", "together", sample=sample, classes=what, maps=len(faces.labels), draws=draws,
                    difference=difference, of_photos=truth[what], in_own_styles=own[what], ratio=difference / truth[what])
