@@ -7,7 +7,7 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from models.networks import build, define_D, define_G
 from models.networks.bisenet import BiSeNet
-from models.networks.region import normalized, place_in_regions
+from models.networks.region import RegionMap, normalized, place_in_regions
 from models.networks.segmentation import SegmentationDiscriminator
 from models.regions import Regions, edges, one_hot
 from tests.conftest import GOLDEN
@@ -129,6 +129,10 @@ def test_the_region_generator_maps_a_style_once_a_class_as_it_would_pixel_by_pix
 def test_noise_varies_texture_while_training_and_is_the_same_at_each_inference():
     torch.manual_seed(0)
     net = define_G(9, 3, 8, "region", n_up=2, feat_nc=3)
+    with torch.no_grad():
+        for module in filter(lambda module: isinstance(module, RegionMap), net.modules()):
+            assert not module.weight[-1].any(), "noise starts without effect"
+            module.weight[-1].normal_(0, 0.1)
     x = region_input(torch.randint(0, 5, (1, 1, 4, 4)).repeat_interleave(8, 2).repeat_interleave(8, 3), torch.randn(3, 5))
     with torch.no_grad():
         noisy = torch.cat([net(x) for _ in range(8)])
