@@ -6,10 +6,12 @@ the weights under their hash, with a record of what the quantisation costs and b
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import glob
 import importlib.util
 import io
 import logging
+import sys
 import tempfile
 import time
 import warnings
@@ -35,6 +37,30 @@ _TOP_PSNR = 100.0  # of equal pictures
 _RECORD = 1  # its version
 
 
+class _SignalStack(ctypes.Structure):
+    """C's stack_t."""
+
+    _fields_ = [("base", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+
+@contextlib.contextmanager
+def _own_signal_stack():
+    """Give this thread back the alternate signal stack that it had, on Linux.
+
+    OpenVINO sets one of its own and unmaps it with the model; the next signal, such as Ctrl-C, would then end the process in a
+    segmentation fault.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    before, libc = _SignalStack(), ctypes.CDLL(None)
+    libc.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        libc.sigaltstack(ctypes.byref(before), None)
+
+
 class OpenVinoGenerator(nn.Module):
     """A generator run by OpenVINO on the CPU, with as many threads as PyTorch has."""
 
@@ -42,13 +68,15 @@ class OpenVinoGenerator(nn.Module):
         """network: an OpenVINO model, or the path of one. precision: 'f32' or 'bf16', of what is not quantised."""
         super().__init__()
         import openvino
-        self._compiled = openvino.Core().compile_model(network, "CPU", {
-            "INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": torch.get_num_threads()})
+        with _own_signal_stack():
+            self._compiled = openvino.Core().compile_model(network, "CPU", {
+                "INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": torch.get_num_threads()})
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W) -> (N, C', H, W) float32."""
-        request = self._compiled.create_infer_request()  # each thread needs one of its own
-        return torch.from_numpy(request.infer(x.float().contiguous().numpy())[0].copy())
+        with _own_signal_stack():
+            request = self._compiled.create_infer_request()  # each thread needs one of its own
+            return torch.from_numpy(request.infer(x.float().contiguous().numpy())[0].copy())
 
 
 def eight_bit(model, file: Path) -> tuple[nn.Module | None, str, dict]:
@@ -105,6 +133,7 @@ def _record(model, path: Path, file: Path) -> dict:
     return _make(model, path, file)
 
 
+@_own_signal_stack()
 def _make(model, path: Path, file: Path) -> dict:
     pictures = _Pictures(model)
     net = model.nets["G"]

@@ -1,7 +1,9 @@
 """--data_type 8 and 16 on a CPU: pictures near the float ones, a file that is kept and renewed, and lines that say why not."""
+import ctypes
 import importlib.util
 import json
 import shutil
+import sys
 import threading
 
 import pytest
@@ -100,6 +102,21 @@ def test_sensitive_layers_stay_in_float(experiment, root, fast, monkeypatch):
     model = load(experiment, root, data_type=8).model
     assert model.more_figures["int8"]["psnr"] > 50 and model.more_figures["int8"]["layers_in_float"]
     assert "layers in float" in model.notes[-1]
+
+
+def signal_stack():
+    """Address and flags of this thread's alternate signal stack."""
+    found = cpu_inference._SignalStack()
+    ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found))
+    return found.base, found.flags
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere OpenVINO sets no signal stack")
+def test_signals_find_no_stack_that_goes_with_the_model(experiment, root, fast):
+    before = signal_stack()
+    for bits in (8, 16):
+        drawn(load(experiment, root, data_type=bits))
+        assert signal_stack() == before
 
 
 def test_several_threads_draw_at_once(quantised, root):

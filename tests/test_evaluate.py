@@ -111,7 +111,7 @@ def test_a_model_is_measured_as_test_measures_it(experiments, data, tmp_path):
     assert {"ssim_face", "sharpness_rest", "swd"} <= record["values"].keys()
     assert record["weights"]["latest_net_G.pth"] == weights.digest(read_tensors(experiments / "a" / "latest_net_G.pth"))
     assert record["seed"] == 0 and record["versions"]["torch"] == torch.__version__ and "evaluate.py" in record["command"]
-    assert record["not_computed"].keys() == {"fid", "kid", "lpips", "miou", "diversity"}
+    assert record["not_computed"].keys() == {"fid", "kid", "lpips", "miou", "asked", "diversity"}
     assert "--inception_weights FILE" in record["not_computed"]["fid"] and "--parser" in record["not_computed"]["miou"]
     page = Page(done.page)
     assert all((done.page.parent / image).is_file() for image in page.images) and page.images
