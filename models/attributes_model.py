@@ -54,9 +54,8 @@ class AttributesModel(BaseModel):
 
     def start_epoch(self, epoch):
         """Constant learning rate, then linear decay."""
-        opt = self.opt
         for group in self.optimizers["A"].param_groups:
-            group["lr"] = opt.lr * (1 - max(0, epoch - opt.niter - 1) / max(1, opt.niter_decay))
+            group["lr"] = self.opt.lr * self.linear_decay(epoch)
 
     def prepare(self, batch):
         """Photos and attributes on the device."""

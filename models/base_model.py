@@ -270,6 +270,10 @@ class BaseModel(nn.Module, ABC):
     def start_epoch(self, epoch: int) -> None:
         """Set learning rates and frozen parts, which depend on the epoch only."""
 
+    def linear_decay(self, epoch: int) -> float:
+        """pix2pixHD's schedule: the factor of the learning rate, 1 for --niter epochs, then falling over --niter_decay ones."""
+        return 1 - max(0, epoch - self.opt.niter - 1) / max(1, self.opt.niter_decay)
+
     def start_step(self, step: int) -> None:
         """Set what depends on the step, such as a learning rate. step: number of steps done, including resumed runs."""
 

@@ -129,7 +129,7 @@ class DiffusionModel(BaseModel):
 
     def start_epoch(self, epoch):
         """The learning rate is constant, then decays linearly."""
-        self.decay = 1 - max(0, epoch - self.opt.niter - 1) / max(1, self.opt.niter_decay)
+        self.decay = self.linear_decay(epoch)
         self._set_rate(self.steps)
 
     def start_step(self, step):

@@ -1,6 +1,8 @@
 """What models that draw faces with attributes share: which are asked for, what chance gives, and the faces with one turned."""
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import numpy as np
 import torch
 
@@ -42,9 +44,16 @@ class FaceModel(BaseModel):
         super().__init__(opt)
         self.names = chosen(opt) if opt.condition != "none" else []
 
+    def prepare(self, batch):
+        """Photos and, on a condition, their attributes on the device; drawn faces are asked to have these as well."""
+        self.image = batch["image"].to(self.device, non_blocking=True)
+        self.attributes = batch["attributes"].to(self.device, non_blocking=True) if self.names else None
+        if self.names and self.training:
+            self.seen().add(self.attributes)
+
+    @abstractmethod
     def draw(self, z: torch.Tensor, attributes: torch.Tensor | None) -> torch.Tensor:
         """(N, z_dim), (N, A) or None -> float32 (N, C, S, S) in [-1, 1], in the precision that the flags ask for."""
-        raise NotImplementedError
 
     # what is drawn of
 

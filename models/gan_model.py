@@ -80,19 +80,11 @@ class GANModel(FaceModel):
 
     def start_epoch(self, epoch):
         """Constant learning rate, then linear decay."""
-        opt = self.opt
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = opt.lr * (1 - max(0, epoch - opt.niter - 1) / max(1, opt.niter_decay))
+                group["lr"] = self.opt.lr * self.linear_decay(epoch)
 
     # losses
-
-    def prepare(self, batch):
-        """Photos and, on a condition, their attributes on the device, which the drawn faces are asked to have as well."""
-        self.image = batch["image"].to(self.device, non_blocking=True)
-        self.attributes = batch["attributes"].to(self.device, non_blocking=True) if self.names else None
-        if self.names and self.training:
-            self.nets["G"].seen.add(self.attributes)
 
     def updates(self):
         """G first: it stores the faces and D's logits, which D's loss uses."""

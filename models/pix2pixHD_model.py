@@ -289,7 +289,7 @@ class Pix2PixHDModel(BaseModel):
     def start_epoch(self, epoch):
         """Constant learning rate, then linear decay; with --niter_fix_global the inner generator is frozen at first."""
         opt = self.opt
-        decay = 1 - max(0, epoch - opt.niter - 1) / max(1, opt.niter_decay)
+        decay = self.linear_decay(epoch)
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = (opt.lr_D or opt.lr if name == "D" else opt.lr) * decay

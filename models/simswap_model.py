@@ -142,10 +142,9 @@ class SimSwapModel(BaseModel):
 
     def start_epoch(self, epoch):
         """Constant learning rate, then linear decay."""
-        opt = self.opt
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = opt.lr * (1 - max(0, epoch - opt.niter - 1) / max(1, opt.niter_decay))
+                group["lr"] = self.opt.lr * self.linear_decay(epoch)
 
     # the step
 

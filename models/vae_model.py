@@ -90,13 +90,6 @@ class VAEModel(FaceModel):
             group["lr"] = opt.lr * opt.lr_decay ** (epoch - 1)
         self.beta = opt.beta * (min(1.0, (epoch - 1) / opt.kld_warmup) if opt.kld_warmup else 1.0)
 
-    def prepare(self, batch):
-        """Photos and, on a condition, their attributes on the device."""
-        self.image = batch["image"].to(self.device, non_blocking=True)
-        self.attributes = batch["attributes"].to(self.device, non_blocking=True) if self.names else None
-        if self.names and self.training:
-            self.nets["V"].seen.add(self.attributes)
-
     def updates(self):
         """The network's."""
         return (("V", self.loss_V),)
