@@ -172,6 +172,9 @@ def _region_rules(opt):
         (region and opt.norm == "batch" and opt.netD == "segmentation", "--norm batch: neither --netG region nor --netD "
          "segmentation has batch norm; leave it out"),
         (not region and opt.norm_G != "region", f"--norm_G {opt.norm_G}: only --netG region has such norms"),
+        (not region and getattr(opt, "texture", 0), "--texture: only --netG region draws with noise; leave it out"),
+        (getattr(opt, "texture", 0) and (opt.onnx or opt.engine), "--texture: an exported generator has the noise that it was "
+         "written with; leave it out"),
     ]
 
 

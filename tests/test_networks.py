@@ -133,12 +133,18 @@ def test_noise_varies_texture_while_training_and_is_the_same_at_each_inference()
         for module in filter(lambda module: isinstance(module, RegionMap), net.modules()):
             assert not module.weight[-1].any(), "noise starts without effect"
             module.weight[-1].normal_(0, 0.1)
-    x = region_input(torch.randint(0, 5, (1, 1, 4, 4)).repeat_interleave(8, 2).repeat_interleave(8, 3), torch.randn(3, 5))
+    labels = torch.randint(0, 5, (1, 1, 4, 4)).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    x = region_input(labels, torch.randn(3, 5))
     with torch.no_grad():
         noisy = torch.cat([net(x) for _ in range(8)])
         net.eval()
-        assert torch.equal(net(x), net(x)) and not torch.equal(net(x), net(x, 1))
+        first, again = net(x), net(x)
+        net.texture = 1
+        other = net(x)
+        net.noise_strength[labels.unique()] = 0
+        net.texture, silent = 0, net(x)
         spread, layout = noisy.std(0).mean(), noisy.mean(0).std()
+        assert torch.equal(first, again) and not torch.equal(first, other) and torch.equal(net(x), silent)
     assert 0 < spread < layout, "noise changes less than what is drawn"
 
 

@@ -149,17 +149,20 @@ class RegionGenerator(nn.Module):
     """From a small constant-free start to full size in n_up doublings, with no encoder for the label map.
 
     Its input is that of the other generators: one-hot classes (or a picture), an edge channel, painted features; also its
-    guide at all scales. Noise with a learned strength for each channel varies texture, not layout.
+    guide at all scales. Noise with a learned strength for each channel varies texture, not layout; the buffer
+    `noise_strength`, 1 at first, scales it in each region.
 
     Args:
         input_nc: channels of the input. edge_nc: 1 if edges are among them, else 0. feat_nc: how many features, the last ones.
         one_hot: whether the first channels are one-hot classes; else they are a picture, which is a single region.
         of_classes: features are the same all over a class, so that they can be mapped once a class.
         ngf: channels at full size; they double with each halving, up to 4 times ngf. norm_G: one of NORMS.
+        texture: the number of the noise that inference draws with.
     """
 
     def __init__(self, input_nc: int, output_nc: int, ngf: int = 64, n_up: int = 5, edge_nc: int = 1, feat_nc: int = 0,
-                 one_hot: bool = True, of_classes: bool = True, norm_G: str = "region"):  # noqa: N803 - the flag's name
+                 one_hot: bool = True, of_classes: bool = True, norm_G: str = "region",  # noqa: N803 - the flag's name
+                 texture: int = 0):
         super().__init__()
         self.n_up, self.edge_nc, self.feat_nc, self.one_hot = n_up, edge_nc, feat_nc, one_hot
         self.condition_nc = input_nc - edge_nc - feat_nc
@@ -174,7 +177,9 @@ class RegionGenerator(nn.Module):
                                     for i in reversed(range(n_up + 1)))
         self.last = nn.Conv2d(ngf, output_nc, 3, padding=1)
         self.colour = RegionMap(*kinds, output_nc)
+        self.register_buffer("noise_strength", torch.empty(regions))
         self.register_buffer("pattern", torch.empty(_NOISE, _NOISE), persistent=False)
+        self.texture = texture
 
     def init_weights(self):
         """Convolutions as PyTorch starts them; the first features start as a region's colour; a fixed noise pattern."""
@@ -185,21 +190,19 @@ class RegionGenerator(nn.Module):
             self.colour.weight.zero_()
             of_style = self.colour.style_weight
             nn.init.eye_(self.colour.weight[-1 - self.feat_nc:-1] if of_style is None else of_style)
+        self.noise_strength.fill_(1)
         self.pattern.copy_(torch.randn(self.pattern.shape, generator=torch.Generator().manual_seed(0)))
 
-    def forward(self, x, texture: int = 0):
-        """(N, input_nc, H, W) -> float32 (N, output_nc, H, W) in [-1, 1]; H and W multiples of 2^n_up.
-
-        texture: which noise inference draws with; training draws new noise each time.
-        """
-        guides = self.guides(x, texture)
+    def forward(self, x):
+        """(N, input_nc, H, W) -> float32 (N, output_nc, H, W) in [-1, 1]; H and W multiples of 2^n_up."""
+        guides = self.guides(x)
         hidden = self.first(self.start(guides[-1]))
         for block, guide in zip(self.blocks, reversed(guides)):
             hidden = block(hidden, guide)
         colour = F.avg_pool2d(self.colour(guides[0]).float(), 3, 1, 1, count_include_pad=False)  # no jagged outlines
         return torch.tanh(self.last(hidden).float() + colour)
 
-    def guides(self, x, texture: int = 0) -> list[Guide]:
+    def guides(self, x) -> list[Guide]:
         """The guide at each scale, finest first."""
         condition, edges, features = x.split([self.condition_nc, self.edge_nc, self.feat_nc], 1)
         regions = condition if self.one_hot else torch.ones_like(x[:, :1])
@@ -214,17 +217,18 @@ class RegionGenerator(nn.Module):
         found = []
         for level in range(self.n_up + 1):
             maps = F.avg_pool2d(maps, 2) if level else maps
-            found.append(Guide(torch.cat([maps, self._noise(maps, level, texture)], 1), styles))
+            strength = maps[:, :regions.shape[1]].permute(0, 2, 3, 1) @ self.noise_strength.to(maps.dtype)
+            found.append(Guide(torch.cat([maps, self._noise(maps, level) * strength[:, None]], 1), styles))
         return found
 
-    def _noise(self, like, level: int, texture: int):
-        """(N, 1, H, W): standard normal numbers; at inference those of a pattern, the same each time."""
+    def _noise(self, like, level: int):
+        """(N or 1, 1, H, W): standard normal numbers, new ones while training, else those of a pattern."""
         n, _, height, width = like.shape
         if self.training:
             return torch.randn(n, 1, height, width, device=like.device, dtype=like.dtype)
         rows, columns = ((torch.arange(side, device=like.device) + shift) % _NOISE
-                         for side, shift in ((height, 61 * level), (width, 97 * texture)))
-        return self.pattern[rows][:, columns].to(like.dtype).expand(n, 1, -1, -1)
+                         for side, shift in ((height, 61 * level), (width, 97 * self.texture)))
+        return self.pattern[rows][:, columns].to(like.dtype)[None, None]
 
 
 def place_in_regions(regions: torch.Tensor) -> torch.Tensor:

@@ -30,6 +30,8 @@ def _style_flags(parser):
     group.add_argument("--style", type=style_choice, action=Repeated, default=None, metavar="CLASS=N", help="the class's style "
                        "of that number on the style sheet, or CLASS=random; name or id, may be given several times")
     group.add_argument("--n_samples", type=whole(1, 100), default=1, help="looks to draw for each label map")
+    group.add_argument("--texture", type=whole(0, 255), default=0, metavar="N", help="with --netG region: which noise hair, "
+                       "cloth and the like are drawn with")
 
 
 def _swap_flags(parser):
