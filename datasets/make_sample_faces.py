@@ -8,8 +8,8 @@ The first writes DIR/{train,test}_img/NNNN.jpg, DIR/{train,test}_label/NNNN.png 
 tables as of CelebA: DIR/attributes.csv (datasets/portraits/attributes.py) and DIR/identities.csv, each portrait its own person.
 The same seed gives the same files, byte for byte, whatever the number of jobs; portrait NNNN depends only on the seed, its
 number, its split and its size. The second draws 300 people six times each, a fifth of them for the test, and writes
-DIR/landmarks.csv too: pose, expression, light, hairstyle and clothes change, bones, skin, eyes and hair colour do not. The
-third writes both data roots of README's documented flow.
+DIR/landmarks.csv and DIR/expressions.csv too: pose, expression, light, hairstyle and clothes change, bones, skin, eyes and hair
+colour do not. The third writes both data roots of README's documented flow.
 """
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -29,7 +30,7 @@ from datasets._program import Program
 from datasets._work import Faults, work
 from datasets.portraits.attributes import ATTRIBUTES, attributes_of
 from datasets.portraits.look import sample_look
-from datasets.portraits.person import landmarks_of, on_occasion
+from datasets.portraits.person import EXPRESSIONS, expression_of, landmarks_of, on_occasion
 from datasets.portraits.portrait import draw_portrait
 from options.flags import whole
 from util.command_line import command_line
@@ -55,7 +56,9 @@ def make_sample_faces(out: str | os.PathLike, train: int, test: int, size: int, 
 
 
 def make_people(out: str | os.PathLike, identities: int, each: int, size: int, seed: int = 0, jobs: int = 0) -> None:
-    """Draw `identities` people `each` times; every fifth person is of the test split. Writes landmarks.csv, too.
+    """Draw `identities` people `each` times; every fifth person is of the test split.
+
+    Writes landmarks.csv, and expressions.csv with the head's angles in radians and what the face does, too.
 
     Portraits are named after the person's number and a count. size, seed, jobs: as of `make_sample_faces`.
     """
@@ -89,6 +92,14 @@ class _Task:
     person: tuple[int, ...] = ()
 
 
+class _Drawn(NamedTuple):
+    """Facts of a portrait: 1 or 0 of each of ATTRIBUTES; the numbers of LANDMARKS; those of EXPRESSIONS."""
+
+    attributes: list[int]
+    landmarks: list[float]
+    expression: list[float]
+
+
 def _draw(out: Path, train: int, test: int, size: int, seed: int, jobs: int) -> None:
     tasks = [_Task(split, f"{number:04d}", number * len(SPLITS) + k, (k, number))  # by split and number alone
              for k, (split, count) in enumerate(zip(SPLITS, (train, test))) for number in range(count)]
@@ -101,11 +112,13 @@ def _draw_tasks(out: Path, tasks: list[_Task], size: int, seed: int, jobs: int) 
     rows = list(faults.without(work(partial(_write_portrait, out, size, seed), tasks, jobs, "portraits")))
     faults.report()
     write_csv(out / "attributes.csv", ("name", "split", *ATTRIBUTES),
-              [(task.name, task.split, *found) for task, (found, _) in rows])
+              [(task.name, task.split, *drawn.attributes) for task, drawn in rows])
     write_csv(out / "identities.csv", ("name", "split", "identity"), [(task.name, task.split, task.identity) for task in tasks])
     if all(task.person for task in tasks):  # other names are in both splits, which the table cannot tell apart
         write_csv(out / "landmarks.csv", ("name", "split", *LANDMARKS),
-                  [(task.name, task.split, *points) for task, (_, points) in rows])
+                  [(task.name, task.split, *drawn.landmarks) for task, drawn in rows])
+        write_csv(out / "expressions.csv", ("name", "split", *EXPRESSIONS),
+                  [(task.name, task.split, *drawn.expression) for task, drawn in rows])
 
 
 def _prepare(out: Path, wanted: set[str]) -> None:
@@ -121,8 +134,8 @@ def _prepare(out: Path, wanted: set[str]) -> None:
                         f"({first_few(others, 3)}); name another folder or empty it")
 
 
-def _write_portrait(out: Path, size: int, seed: int, task: _Task) -> tuple[list[int], list[float]]:
-    """Draw and write one portrait; gives its attributes, 1 or 0 of each of ATTRIBUTES, and its landmarks."""
+def _write_portrait(out: Path, size: int, seed: int, task: _Task) -> _Drawn:
+    """Draw and write one portrait; gives its facts."""
     cv2.setNumThreads(1)  # there is a process for each core already, and more threads would change the last bits
     chance = [seed, *task.chance]
     if task.person:
@@ -135,7 +148,8 @@ def _write_portrait(out: Path, size: int, seed: int, task: _Task) -> tuple[list[
     write_bytes(out / f"{task.split}_img" / f"{task.name}.jpg", _encoded(picture, "JPEG", **JPEG))
     write_bytes(out / f"{task.split}_label" / f"{task.name}.png", _encoded(labels, "PNG", optimize=True))
     points = landmarks_of(look) * size - 0.5  # pixel i has its centre at i
-    return list(attributes_of(look, labels).values()), np.round(points, 2).ravel().tolist()
+    return _Drawn(list(attributes_of(look, labels).values()), np.round(points, 2).ravel().tolist(),
+                  [round(float(value), 4) for value in expression_of(look).values()])
 
 
 def _encoded(pixels: np.ndarray, form: str, **options) -> bytes:

@@ -48,6 +48,15 @@ def test_people_keep_bones_skin_and_hair_and_change_the_rest(people):
     assert np.abs(photos[0] - photos[1]).mean() > 10
 
 
+def test_what_the_faces_do_is_on_record(people):
+    heads, *rows = (line.split(",") for line in (people / "expressions.csv").read_text().splitlines())
+    assert len(rows) == 10 and heads[2:5] == ["yaw", "pitch", "roll"]
+    landmarks, roll = read_landmarks(people / "landmarks.csv"), heads.index("roll")
+    for row in rows:
+        across = np.subtract(*landmarks.of(row[0])[[1, 0]])
+        assert math.atan2(across[1], across[0]) == pytest.approx(float(row[roll]), abs=0.06)
+
+
 def test_landmarks_lie_in_the_eyes_and_mouth_that_are_drawn(people):
     landmarks = read_landmarks(people / "landmarks.csv")
     for name in landmarks.rows:
@@ -170,6 +179,16 @@ def test_the_margin_is_added_to_the_angle():
 
 
 # figures
+
+def test_the_small_network_has_defaults_that_learn_from_little(root):
+    def opt(*more):
+        return options(["--model", "identity", "--name", "x", "--dataroot", root, *SIZES, "--niter", "10", *more])
+    small, typed = opt("--netI", "small"), opt("--netI", "small", "--lr", "0.3", "--margin_warmup", "1")
+    assert (small.lr, small.scale, small.margin, small.margin_warmup) == (0.02, 16, 0.3, 4)
+    assert (typed.lr, typed.scale, typed.margin_warmup) == (0.3, 16, 1)
+    published = opt()
+    assert (published.lr, published.scale, published.margin, published.margin_warmup) == (0.1, 64, 0.5, 0)
+
 
 def test_figures_of_pairs_by_hand():
     scores, same = np.array([0.9, 0.8, 0.7, 0.4, 0.3, 0.2]), np.array([1, 1, 0, 1, 0, 0], bool)

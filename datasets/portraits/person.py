@@ -11,6 +11,7 @@ from datasets.portraits.look import Look, sample_look
 # bones, age, colours of skin and hair, beard; pose, expression, hairstyle and what is worn are the occasion's
 OWN = ("feminine", "age", "width", "jaw", "chin", "eye_size", "eye_tilt", "nose_width", "mouth_width", "lip_fullness", "skin",
        "hair", "beard")
+EXPRESSIONS = ("yaw", "pitch", "roll", "smile", "mouth_open", "brow_raise", "squint", "gaze_x", "gaze_y")
 
 
 def on_occasion(person: Look, rng: np.random.Generator) -> Look:
@@ -26,3 +27,10 @@ def landmarks_of(look: Look) -> np.ndarray:
     across, down = 0.098 * look.mouth_width * (1 + 0.16 * look.smile), 0.262 - 0.030 * look.smile
     face = look.pose.face([(-EYE_X, 0), (EYE_X, 0), (-across, down), (across, down)])
     return np.concatenate([face[:2], look.pose.face([(0, 0.140)], 0.06), face[2:]])
+
+
+def expression_of(look: Look) -> dict[str, float]:
+    """{name: value} of EXPRESSIONS: the head's angles in radians, and what the face does, as `Look` says."""
+    pose = look.pose
+    values = (pose.yaw, pose.pitch, pose.roll, look.smile, look.mouth_open, look.brow_raise, look.squint, *look.gaze)
+    return dict(zip(EXPRESSIONS, values, strict=True))
