@@ -3,9 +3,12 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from benchmarks import metrics
+from benchmarks import metrics, swapping
 from benchmarks._timing import PROJECT
 
 
@@ -23,3 +26,26 @@ def test_what_measuring_costs_is_told_a_metric_and_size(capsys):
     metrics.measure("swd", 32, 2)
     line = json.loads(capsys.readouterr().out)
     assert line["what"] == "swd" and line["size"] == 32 and line["ms"] > 0 and line["state_mb"] > 0
+
+
+def test_what_a_swap_keeps_is_none_of_a_random_pairs_distance_where_nothing_changes_and_all_where_faces_are_others():
+    random = np.random.default_rng(0)
+    expressions = random.normal(size=(60, 9)).astype(np.float32)
+    pixels = np.clip(128 + 40 * expressions, 0, 255).astype(np.uint8)[..., None].repeat(3, 2).reshape(60, 9, 1, 3)
+    faces = swapping.Faces([str(i) for i in range(60)], np.arange(60), pixels, expressions)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(27, 9, bias=False))
+    net.mean, net.deviation = torch.zeros(9), torch.ones(9)
+    with torch.no_grad():  # reads a pixel a parameter
+        net[1].weight.copy_(127.5 / 40 * torch.eye(9, 27))
+    targets = np.arange(60)
+    same = swapping.kept(net, faces, pixels, targets, random)
+    other = swapping.kept(net, faces, pixels[::-1].copy(), targets, random)
+    assert same["pose_and_expression"] < 1e-6 and other["pose_and_expression"] == pytest.approx(1, abs=0.3)
+    assert min(same["regressor_explains"].values()) > 0.9 and same["from_the_drawing"] < 0.1
+
+
+def test_a_drawn_head_rests_and_moves(tmp_path):
+    moves = swapping.draw_frames(tmp_path, 8, 32, noise=0)
+    frames = [np.asarray(Image.open(tmp_path / f"{i:04d}.png")).astype(int) for i in range(8)]
+    changes = [np.abs(a - b).max() > 0 for a, b in zip(frames, frames[1:])]
+    assert changes == [a or b for a, b in zip(moves, moves[1:])] and moves[4] and not moves[0] and not moves[-1]
