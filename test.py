@@ -7,14 +7,16 @@ from pathlib import Path
 
 import startup  # noqa: F401 - before torch
 from data.data_loader import CreateDataLoader
+from data.image_files import is_video
 from models.models import create_model, require
 from models.predictor import Predictor
 from options.test_options import TestOptions
 from util import distributed, page_facts, page_links
 from util.command_line import command_line
 from util.device import device_of
+from util.errors import UserError
 from util.experiment import experiment_folder
-from util.progress import DrawingProgress
+from util.progress import DrawingProgress, Progress
 from util.result_page import ResultPage
 from util.util import legend_entries
 from util.visualizer import Visualizer
@@ -26,6 +28,8 @@ def main():
     """Parse, build, draw."""
     opt = TestOptions().parse()
     distributed.start(device_of(opt.gpu_ids))
+    if getattr(opt, "targets", "") and (opt.frames or is_video(opt.targets)):
+        return draw_video(opt) if distributed.is_main() else 0
     if opt.export_onnx:
         if distributed.is_main():
             require(opt, "export_onnx")
@@ -46,6 +50,25 @@ def main():
             finish(opt, loader, predictor.model, page, shares)
     print(f"Page: {folder / 'index.html'}")
     return 130 if INTERRUPTED in predictor.model.notes else 0
+
+
+def draw_video(opt):
+    """Swap the face of a video, or of a folder of frames. Broken off, the same command goes on."""
+    from models.swapping.video import count_frames, swapped_file
+    if not opt.source:
+        raise UserError(f"--targets {opt.targets}: says whose faces are exchanged; give the new one with --source PHOTO")
+    out = swapped_file(Path(opt.results_dir) / opt.name / f"video_{opt.which_epoch}", opt.targets)
+    predictor = Predictor(opt)
+    with Progress(count_frames(opt.targets), unit="frames") as bar:
+        try:
+            frames = predictor.swap_video(opt.source, opt.targets, out, progress=bar.to)
+        except KeyboardInterrupt:
+            print("Interrupted: the same command goes on where it stopped.")
+            return 130
+    for note in predictor.model.notes:
+        print(note)
+    print(f"Video: {out}, {frames} frames")
+    return 0
 
 
 def draw(opt, loader, predictor, page):

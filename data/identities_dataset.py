@@ -33,7 +33,9 @@ class IdentitiesDataset(BaseDataset):
                             "identity": "int: the person's number, in the order of the names; -1 where it is not known",
                             "source": "as image: another photo; in training of the same person in half of the items",
                             "same": "float32, 1 where both show one person, else 0",
-                            "source_name": "str", "points": "(5, 2) the landmarks in the photo, or None",
+                            "source_name": "str", "source_identity": "int: the source's person, as identity",
+                            "points": "(5, 2) the landmarks in the photo, or None",
+                            "others": "[(5, 2)]: those of the photo's other faces that --faces chooses",
                             "size": "(S, S)"}
 
     @staticmethod
@@ -44,8 +46,12 @@ class IdentitiesDataset(BaseDataset):
                            "training photos (0: as many as are found)")
         if not is_train:
             group.add_argument("--source", default="", metavar="PHOTO", help="the face of this photo is every pair's source")
-            group.add_argument("--targets", default="", metavar="FOLDER", help="the photos of this folder (or this photo) are "
-                               "the targets, whatever their size; faces are detected")
+            group.add_argument("--targets", default="", metavar="FOLDER", help="the photos of this folder (or this photo, or "
+                               "the frames of this video) are the targets, whatever their size; faces are detected")
+            group.add_argument("--faces", type=faces_asked, default="largest", help="which faces of --targets: largest, all, "
+                               "or a number, from 0, the largest")
+            group.add_argument("--frames", action="store_true", help="the photos of --targets are the frames of a video, in "
+                               "the order of their names: one face is followed, and frames without it are kept")
         parser.without("resize_or_crop", "fineSize")
 
     @staticmethod
@@ -93,13 +99,15 @@ class IdentitiesDataset(BaseDataset):
     def _list_targets(self, folder: Path) -> dict[str, Path]:
         """The photos of --targets in which there is a face; the others are named."""
         photos = {folder.stem: folder} if folder.is_file() else list_images(folder)
-        found = {name: find_faces(np.asarray(read_image(path))) for name, path in list(photos.items())[:self._most()]}
+        found = {name: chosen_faces(find_faces(np.asarray(read_image(path))), self.opt.faces)
+                 for name, path in list(photos.items())[:self._most()]}
+        which = f"no face {self.opt.faces}" if isinstance(self.opt.faces, int) and self.opt.faces else "no face"
         if without := [name for name, faces in found.items() if not faces]:
-            print(f"--targets {folder}: no face is found in {len(without)} of {len(found)} photos, which are left out: "
+            print(f"--targets {folder}: {which} is found in {len(without)} of {len(found)} photos, which are left out: "
                   f"{first_few(without)}")
-        self.given_targets = {name: faces[0].points for name, faces in found.items() if faces}
+        self.given_targets = {name: [face.points for face in faces] for name, faces in found.items() if faces}
         if found and not self.given_targets:
-            raise UserError(f"--targets {folder}: no face is found there; choose photos in which faces look at the camera")
+            raise UserError(f"--targets {folder}: {which} is found there; choose photos in which faces look at the camera")
         return {name: photos[name] for name in self.given_targets}
 
     def _most(self) -> int | None:
@@ -126,14 +134,15 @@ class IdentitiesDataset(BaseDataset):
 
     def read(self, index, random):
         """An aligned face, mirrored and augmented as the flags say, and where the model takes pairs the source of another."""
-        name, path = self.names[index], self.paths[index]
+        name, path, others = self.names[index], self.paths[index], []
         if self.given_targets is not None:
-            points = self.given_targets[name]
+            points, *others = self.given_targets[name]
             item = {"image": self._picture(np.asarray(read_image(path)), points, Draw()), "identity": -1}
         else:
             points = None if self.landmarks is None else self.landmarks.of(name)
             item = {"image": self._photo(name, random), "identity": self.numbers[name]}
-        item |= {"source": 0, "same": 0.0, "source_name": "", "points": points, "size": (self.opt.loadSize,) * 2}
+        item |= {"source": 0, "same": 0.0, "source_name": "", "source_identity": -1, "points": points, "others": others,
+                 "size": (self.opt.loadSize,) * 2}
         if self.paired:
             item |= self._partner(name, random)
         return {**item, "same": torch_float(item["same"])}
@@ -152,7 +161,8 @@ class IdentitiesDataset(BaseDataset):
             other = int(random.integers(0, len(self.by_person) - 1))
             others = self.by_person[other + (other >= number)]
         chosen = others[int(random.integers(0, len(others)))]
-        return {"source": self._photo(chosen, random), "same": float(same), "source_name": chosen}
+        return {"source": self._photo(chosen, random), "same": float(same), "source_name": chosen,
+                "source_identity": self.numbers[chosen]}
 
     def _photo(self, name: str, random):
         photo = read_image(self.photos[name], self.opt.output_nc)
@@ -183,7 +193,21 @@ class IdentitiesDataset(BaseDataset):
             square = Image.fromarray(aligned_face(photo, None, opt.loadSize))
             return Preprocess("none", *side, False).image(square, side, Draw())
         return {"image": picture(image), "identity": -1, "source": 0 if source is None else picture(source),
-                "same": torch_float(0), "source_name": "", "points": None, "size": image_size(image)}
+                "same": torch_float(0), "source_name": "", "source_identity": -1, "points": None, "others": [],
+                "size": image_size(image)}
+
+
+def faces_asked(text: str) -> str | int:
+    """--faces: 'largest', 'all', or a number."""
+    return text if text in ("largest", "all") else whole(0)(text)
+
+
+def chosen_faces(found: list, faces: str | int) -> list:
+    """Of the faces of a photo, the largest first, those that --faces asks for; none where there are not so many."""
+    if faces == "all":
+        return found
+    number = 0 if faces == "largest" else faces
+    return found[number:number + 1]
 
 
 def torch_float(value):

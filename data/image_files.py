@@ -34,6 +34,12 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
+def is_video(path) -> bool:
+    """Whether a path is that of a file that is no picture by its name, and so a video where one may be given."""
+    path = Path(path)
+    return path.is_file() and path.suffix.lower() not in IMAGE_EXTENSIONS
+
+
 def list_images(folder) -> dict[str, Path]:
     """The pictures of a folder and its subfolders: {key: path}, in the order of their relative paths.
 

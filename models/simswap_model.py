@@ -18,6 +18,7 @@ from models.networks.identity import describe as describe_identity
 from models.networks.identity import face_oval, identity_net
 from models.networks.simswap import RANGES, SimSwapGenerator, as_picture, describe
 from models.swapping.pasting import paste
+from models.swapping.swapper import FaceSwapper
 from util.checkpoint import read_tensors
 from util.errors import UserError
 from util.experiment import experiment_folder
@@ -237,13 +238,15 @@ class SimSwapModel(BaseModel):
             from data.image_files import read_image
             target = np.asarray(read_image(batch["path"][i]))
             drawn = paste(target, drawn, batch["points"][i])
+            for points in batch["others"][i]:
+                drawn = FaceSwapper(self).swap_at(drawn, points, outputs["source"][i:i + 1])
         return {"source_image": tensor2im(batch["source"][i]), "target_image": target, "synthesized_image": drawn}
 
     def compared(self, batch, outputs, i, visuals=None):
         """The swap and the target as pictures, and the identities of all three."""
         vectors = {key: outputs[key][i].cpu().numpy() for key in ("source", "target", "swap")}
         return {"drawn": tensor2im(outputs["synthesized_image"][i]), "true": tensor2im(batch["image"][i]),
-                "asked": {**vectors, "name": batch["source_name"][i]}}
+                "asked": {**vectors, "name": batch["source_name"][i], "person": batch["source_identity"][i]}}
 
     def new_metrics(self):
         """How near the swap is to the source, and how far from the target outside the face."""

@@ -134,6 +134,11 @@ def test_figures_of_swaps_by_hand():
     joined = SwapMetrics(np.eye(2))
     joined.extend(metrics.state())
     assert joined.summary() == found
+    known = SwapMetrics(np.eye(2))
+    for i in range(3):  # the third swap is nearest to another photo of its source's person
+        asked = {"source": eye[i], "target": eye[i], "swap": eye[i if i < 2 else 0], "name": f"s{i}", "person": i % 2}
+        known.add(f"p{i}", other, black, asked=asked)
+    assert known.summary()["rank1"] == 1 and known.summary()["people"] == 2
 
 
 # identity networks
@@ -275,6 +280,22 @@ def test_sources_and_targets_of_test(root, tmp_path, monkeypatch, predictor):
     assert bad.status == 2 and "no face is found there" in bad.err
 
 
+def test_of_targets_the_largest_all_or_one_face_is_swapped(root, tmp_path, monkeypatch, predictor):
+    from data import identities_dataset
+    save(tmp_path / "wide.png", np.full((90, 160, 3), 90, np.uint8))
+    monkeypatch.setattr(identities_dataset, "find_faces", faces(POINTS, POINTS + (55, 0)))
+    where = [*flags(root, predictor.opt.checkpoints_dir, role="test"), "--results_dir", tmp_path / "out", "--source",
+             tmp_path / "wide.png", "--targets", tmp_path / "wide.png"]
+    for which, there in (("largest", (True, False)), ("all", (True, True)), ("1", (False, True))):
+        succeed(call("test", *where, "--faces", which))
+        shown = cv2.imread(str(tmp_path / "out" / "swap" / "test_latest" / "images" / "wide_synthesized_image.jpg"))
+        changed = np.abs(shown.astype(int) - 90).max(2) > 8
+        assert (changed[:, :70].any(), changed[:, 86:].any()) == there, which
+    for which, said in (("2", "no face 2 is found there"), ("-1", "must be a whole number of at least 0"), ("both", "both")):
+        bad = call("test", *where, f"--faces={which}")
+        assert bad.status == 2 and said in bad.err
+
+
 # videos
 
 @pytest.fixture
@@ -307,8 +328,36 @@ def test_a_video_that_was_broken_off_goes_on_and_is_the_same(predictor, frames, 
         assert path.read_bytes() == (tmp_path / "parts" / path.name).read_bytes() and mark_of(path)
     with pytest.raises(UserError, match="was begun with another source"):
         videos.swap_video(swapper, -identity, frames, tmp_path / "parts")
+    with torch.no_grad():  # as if it had been trained on
+        bias = predictor.model.nets["G"].last_layer[1].bias
+        bias += 1
+        with pytest.raises(UserError, match="another source, video or generator"):
+            videos.swap_video(swapper, identity, frames, tmp_path / "parts")
+        bias -= 1
     with pytest.raises(UserError, match="the folder of the frames themselves"):
         videos.swap_video(swapper, identity, frames, frames)
+
+
+def test_the_targets_of_test_may_be_a_video_or_its_frames(root, predictor, frames, tmp_path, monkeypatch):
+    for where in (videos, swapping):
+        monkeypatch.setattr(where, "find_faces", faces(POINTS))
+    save(tmp_path / "me.png", photo_of(1))
+    clip = tmp_path / "clip.avi"
+    write_clip(clip, 3)
+    shutil.copy(clip, clip.with_suffix(".mkv"))
+    argv = [*flags(root, predictor.opt.checkpoints_dir, role="test"), "--results_dir", tmp_path / "out"]
+    me = ["--source", tmp_path / "me.png"]
+    for target, more, name in ((frames, ["--frames"], "frames"), (clip, [], clip.name), (clip.with_suffix(".mkv"), [],
+                                                                                        "clip.mp4")):
+        done = succeed(call("test", *argv, *me, "--targets", target, *more))
+        out = tmp_path / "out" / "swap" / "video_latest" / name
+        assert out.exists() and f"Video: {out}, {6 if more else 3} frames" in done.out and "no such pictures" in done.out
+    (tmp_path / "notes.txt").write_text("no video")
+    for more, said in (([*me, "--targets", tmp_path / "notes.txt"], "notes.txt: OpenCV cannot read it as a video"),
+                       (["--targets", clip], "give the new one with --source"),
+                       ([*me, "--targets", tmp_path / "no", "--frames"], "no such video, nor a folder of frames")):
+        bad = call("test", *argv, *more)
+        assert bad.status == 2 and said in bad.err and len(bad.err.strip().splitlines()) == 1
 
 
 def test_a_face_is_followed_smoothed_and_given_up():
@@ -321,16 +370,20 @@ def test_a_face_is_followed_smoothed_and_given_up():
     assert tracker.step([]) is None
 
 
+def write_clip(path, count):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (110, 90))
+    if not writer.isOpened():
+        pytest.skip("this OpenCV writes no videos")
+    for _ in range(count):
+        writer.write(photo_of())
+    writer.release()
+
+
 def test_video_files_keep_their_length_and_size(predictor, tmp_path, monkeypatch):
     monkeypatch.setattr(videos, "find_faces", faces(POINTS))
     monkeypatch.setattr(swapping, "find_faces", faces(POINTS))
     clip = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"MJPG"), 10, (110, 90))
-    if not writer.isOpened():
-        pytest.skip("this OpenCV writes no videos")
-    for _ in range(3):
-        writer.write(photo_of())
-    writer.release()
+    write_clip(clip, 3)
     assert predictor.swap_video(photo_of(1), clip, tmp_path / "out.avi") == 3
     capture = cv2.VideoCapture(str(tmp_path / "out.avi"))
     assert (int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.read()[1].shape) == (3, (90, 110, 3))

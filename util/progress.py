@@ -49,6 +49,10 @@ class Progress:
         if self._forecast and (line := self._forecast.after(n)):
             tqdm.write(line)
 
+    def to(self, done: int) -> None:
+        """Count up to `done`."""
+        self._bar.update(done - self._bar.n)
+
     def close(self) -> None:
         """Show the last state and leave it standing. A second call does nothing."""
         self._bar.close()

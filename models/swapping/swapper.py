@@ -8,6 +8,7 @@ from PIL import Image
 
 from data.face_alignment import ARCFACE, TEMPLATE, align, similarity
 from data.face_detection import find_faces
+from data.identities_dataset import chosen_faces
 from data.image_files import read_image
 from models.swapping.pasting import paste
 from util.errors import UserError
@@ -42,14 +43,11 @@ class FaceSwapper:
         if not found:
             raise UserError(f"target{_where(target)}: no face is found in it; choose a photo in which one looks at the "
                             "camera")
-        if faces == "all":
-            chosen = found
-        else:
-            number = 0 if faces == "largest" else faces
-            if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(found):
-                raise UserError(f"faces {faces!r}: target{_where(target)} shows {len(found)}; say 'largest', 'all', or a "
-                                f"number from 0 to {len(found) - 1}")
-            chosen = [found[number]]
+        is_number = isinstance(faces, int) and not isinstance(faces, bool) and faces >= 0
+        chosen = chosen_faces(found, faces) if faces in ("largest", "all") or is_number else []
+        if not chosen:
+            raise UserError(f"faces {faces!r}: target{_where(target)} shows {len(found)}; say 'largest', 'all', or a number "
+                            f"from 0 to {len(found) - 1}")
         for face in chosen:
             photo = self.swap_at(photo, face.points, identity)
         return photo

@@ -13,13 +13,33 @@ import numpy as np
 
 from data.face_detection import find_faces
 from data.image_files import list_images, read_image
+from models import weights
 from util.errors import UserError
 from util.files import make_folder
 from util.marks import save_made
 
 _LOST = 5  # frames without a detection in which the face is taken to be where it was
+CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".m4v": "mp4v", ".avi": "MJPG"}
 _STILL, _LEAST = 0.08, 0.35  # movement, in distances of the eyes, from which the detection counts fully; its least weight
 TRACK = "track.jsonl"
+
+
+def swapped_file(folder, video) -> Path:
+    """Where in a folder the swap of a video, or of a folder of frames, goes: under its name, with an ending that is written."""
+    video = Path(video)
+    return Path(folder) / (video.name if video.is_dir() or video.suffix.lower() in CODECS else f"{video.stem}.mp4")
+
+
+def count_frames(video) -> int:
+    """Of a video, or of a folder of frames. Raises UserError where it is neither."""
+    video = Path(video)
+    if video.is_dir():
+        return len(list_images(video))
+    capture = _open(video)
+    try:
+        return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+    finally:
+        capture.release()
 
 
 class Tracker:
@@ -52,14 +72,15 @@ def swap_video(swapper, identity, video, out, progress: Callable[[int], None] | 
 
     A run that was broken off goes on where it stopped. A video's sound is kept where ffmpeg is installed; a frame without a
     face, or in which the face is lost, stays as it is. progress(number): called after each frame. Raises UserError naming a
-    frame that is broken, and for an output that was begun with another source.
+    frame that is broken, and for an output that was begun with another source or other weights.
     """
     video, out = Path(video), Path(out)
     is_folder = video.is_dir()
     if is_folder and out.resolve() == video.resolve():
         raise UserError(f"{out}: is the folder of the frames themselves; name another one")
     frames = make_folder(out if is_folder else out.with_name(out.name + ".frames"))
-    task = {"video": video.name, "identity": hashlib.sha256(identity.cpu().numpy().tobytes()).hexdigest()[:16]}
+    task = {"video": video.name, "identity": hashlib.sha256(identity.cpu().numpy().tobytes()).hexdigest()[:16],
+            "generator": weights.digest(swapper.model.nets["G"].state_dict())[:16]}
     rows = _read_track(frames / TRACK, task)
     tracker, number = (Tracker(rows[-1]["points"], rows[-1]["lost"]) if rows else Tracker()), 0
     with open(frames / TRACK, "w", encoding="utf-8") as track:
@@ -91,7 +112,8 @@ def _read_track(path: Path, task: dict) -> list[dict]:
         except ValueError:
             break  # cut off
     if rows and rows[0] != task:
-        raise UserError(f"{path.parent}: was begun with another source or another video; remove it, or name another output")
+        raise UserError(f"{path.parent}: was begun with another source, video or generator; remove it, or name another "
+                        "output")
     return rows[1:]
 
 
@@ -132,7 +154,7 @@ def _encode(frames: Path, video: Path, out: Path) -> None:
     for path in list_images(frames).values():
         frame = cv2.cvtColor(np.asarray(read_image(path)), cv2.COLOR_RGB2BGR)
         if writer is None:
-            codec = cv2.VideoWriter_fourcc(*("mp4v" if out.suffix.lower() in (".mp4", ".mov", ".m4v") else "MJPG"))
+            codec = cv2.VideoWriter_fourcc(*CODECS.get(out.suffix.lower(), "MJPG"))
             writer = cv2.VideoWriter(str(silent), codec, rate, frame.shape[1::-1])
             if not writer.isOpened():
                 raise UserError(f"{out}: OpenCV writes no such video; name it .mp4 or .avi")
