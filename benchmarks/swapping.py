@@ -88,15 +88,22 @@ def read_faces(root, phase: str, side: int) -> Faces:
                  np.array([rows[name] for name in photos], np.float32))
 
 
-def regressor(faces: Faces, seconds: float, seed: int = 0) -> nn.Module:
-    """A convolutional network from aligned faces to EXPRESSIONS in standard deviations, after so many seconds of training."""
-    torch.manual_seed(seed)
-    random, widths = np.random.default_rng(seed), (3, 24, 48, 96, 128)
+def expression_net(side: int) -> nn.Module:
+    """From aligned faces (N, 3, side, side) to EXPRESSIONS, less their `mean` and in units of their `deviation`."""
+    widths, side = (3, 24, 48, 96, 128), -(-side // 16)
     layers = [layer for a, b in zip(widths, widths[1:]) for layer in (nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU())]
-    side = -(-faces.pixels.shape[1] // 16)
     net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * side * side, 128), nn.ReLU(),
                         nn.Linear(128, len(EXPRESSIONS)))
-    net.mean, net.deviation = (nn.Buffer(torch.from_numpy(of(faces.expressions, 0))) for of in (np.mean, np.std))
+    net.mean, net.deviation = (nn.Buffer(torch.empty(len(EXPRESSIONS))) for _ in range(2))
+    return net
+
+
+def regressor(faces: Faces, seconds: float, seed: int = 0) -> nn.Module:
+    """An `expression_net` after so many seconds of training."""
+    torch.manual_seed(seed)
+    random, net = np.random.default_rng(seed), expression_net(faces.pixels.shape[1])
+    net.mean.copy_(torch.from_numpy(faces.expressions.mean(0)))
+    net.deviation.copy_(torch.from_numpy(faces.expressions.std(0)))
     optimizer, begun, done = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.02), time.monotonic(), 0.0
     while done < 1:
         for at in np.array_split(random.permutation(len(faces.names)), max(1, len(faces.names) // 64)):
@@ -137,10 +144,12 @@ def measure_swaps(predictor, args):
 
 def _regressor(args, side):
     if args.regressor and Path(args.regressor).is_file():
-        return torch.load(args.regressor, weights_only=False)  # written here, by this program
+        net = expression_net(side)
+        net.load_state_dict(torch.load(args.regressor, weights_only=True))
+        return net.eval()
     net = regressor(read_faces(args.dataroot, "train", side), args.seconds)
     if args.regressor:
-        torch.save(net, args.regressor)
+        torch.save(net.state_dict(), args.regressor)
     return net
 
 
