@@ -38,20 +38,17 @@ class Sampler:
     """
 
     def __init__(self, schedule: Schedule, kind: str, steps: int, eta: float = 0.0):
-        self.schedule, self.kind, self.eta, self.steps = schedule, kind, eta, steps
+        self.schedule, self.kind, self.eta = schedule, kind, eta
         self.alphas_bar = schedule.alphas_bar()
-        self.timesteps = self._scheduler().timesteps.tolist()
-        follows = [t - schedule.timesteps // steps for t in self.timesteps] if kind == "ddim" else self.timesteps[1:]
-        self.levels = [*follows[:len(self.timesteps) - 1], CLEAN]
-
-    def _scheduler(self):
-        found = self.schedule.scheduler(self.kind)
-        found.set_timesteps(self.steps)
-        return found
+        self._spaced = schedule.spaced(steps)
+        self.timesteps = self._spaced[::-1].tolist()
+        self.levels = [*self.timesteps[1:], CLEAN]
+        schedule.scheduler(kind, self._spaced)  # whether the package is there
 
     def first_of(self, strength: float) -> int:
-        """The step to begin with for a picture that is noised to a share of the way, in (0, 1]; 0 is the first one."""
-        return len(self.timesteps) - max(1, round(strength * len(self.timesteps)))
+        """The step to begin with for a picture that is noised to a share of the timesteps, in (0, 1]; 0 is the first one."""
+        beyond = sum(t >= strength * self.schedule.timesteps for t in self.timesteps)
+        return min(beyond, len(self.timesteps) - 1)
 
     @torch.no_grad()
     def run(self, predict: Callable, x: torch.Tensor, noise: PictureNoise, first: int = 0,
@@ -68,16 +65,16 @@ class Sampler:
         Returns:
             (N, C, H, W) float32, not clipped.
         """
-        scheduler, count = self._scheduler(), len(self.timesteps) - first
+        scheduler, count = self.schedule.scheduler(self.kind, self._spaced), len(self.timesteps) - first
         if self.kind == "dpm":
             scheduler.set_begin_index(first)
-        more = {"eta": self.eta} if self.kind == "ddim" else {}
+        more = {"eta": self.eta, "use_clipped_model_output": True} if self.kind == "ddim" else {}
         for i in range(first, len(self.timesteps)):
             t = self.timesteps[i]
             output = predict(x, t)
             if self.kind != "ddpm":
                 output = output[:, :x.shape[1]]  # these have no use for a variance
-            x = scheduler.step(output, t, x, generator=noise.generators, return_dict=False, **more)[0]
+            x = scheduler.step(output, len(self.timesteps) - 1 - i, x, generator=noise.generators, return_dict=False, **more)[0]
             if after is not None:
                 x = after(x, t, self.levels[i], noise)
             if on_step is not None:
