@@ -40,9 +40,9 @@ def test_the_public_architecture_has_its_tensors_and_parameters():
     assert {key: tuple(state[key].shape) for key in shapes} == shapes
 
 
-def small_unet(**more):
+def unet(**more):
     torch.manual_seed(0)
-    net = build(lambda: UNet(out_nc=6, channels=8, mult=(1, 2), attention=(2,), head=8, **more)).eval()
+    net = build(lambda: UNet(out_nc=6, **more)).eval()
     for p in net.parameters():  # the last layers too
         p.data += 0.1 * torch.randn_like(p)
     return net
@@ -59,64 +59,86 @@ def test_timesteps_are_embedded_by_the_formula():
     torch.testing.assert_close(timestep_embedding(t, 12), embedding_of(t, 12), atol=1e-4, rtol=0)
 
 
-def residual(block, x, emb, resize=lambda x: x):
-    h = resize(F.silu(F.group_norm(x, block.in_layers[0].num_groups, block.in_layers[0].weight, block.in_layers[0].bias)))
-    h = F.conv2d(h, block.in_layers[2].weight, block.in_layers[2].bias, padding=1)
-    scale, shift = F.linear(F.silu(emb), block.emb_layers[1].weight, block.emb_layers[1].bias)[:, :, None, None].chunk(2, 1)
-    h = F.group_norm(h, block.out_layers[0].num_groups, block.out_layers[0].weight, block.out_layers[0].bias)
-    h = F.conv2d(F.silu(h * (1 + scale) + shift), block.out_layers[3].weight, block.out_layers[3].bias, padding=1)
-    skip = block.skip_connection
-    return h + (F.conv2d(resize(x), skip.weight, skip.bias) if isinstance(skip, torch.nn.Conv2d) else resize(x))
+def layer(state, name):
+    """The parameters of a layer by their names in it."""
+    return {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
 
 
-def attended(layer, x, heads):
+def normed(p, name, x):
+    return F.group_norm(x, math.gcd(32, x.shape[1]), p[f"{name}.weight"], p[f"{name}.bias"])
+
+
+def convolved(p, name, x):
+    weight = p[f"{name}.weight"]
+    return F.conv2d(x, weight, p[f"{name}.bias"], padding=weight.shape[-1] // 2)
+
+
+def residual(p, x, emb, resize=lambda x: x):
+    h = convolved(p, "in_layers.2", resize(F.silu(normed(p, "in_layers.0", x))))
+    scale, shift = F.linear(F.silu(emb), p["emb_layers.1.weight"], p["emb_layers.1.bias"])[:, :, None, None].chunk(2, 1)
+    h = convolved(p, "out_layers.3", F.silu(normed(p, "out_layers.0", h) * (1 + scale) + shift))
+    return h + (convolved(p, "skip_connection", resize(x)) if "skip_connection.weight" in p else resize(x))
+
+
+def attended(p, x, size):
+    """size: channels of a head."""
     n, c, height, width = x.shape
-    flat, size = x.reshape(n, c, -1), c // heads
-    normed = F.group_norm(flat, layer.norm.num_groups, layer.norm.weight, layer.norm.bias)
-    qkv = F.conv1d(normed, layer.qkv.weight, layer.qkv.bias)
+    flat = x.reshape(n, c, -1)
+    qkv = F.conv1d(normed(p, "norm", flat), p["qkv.weight"], p["qkv.bias"])
     found = []
-    for one in qkv.view(n, heads, 3 * size, -1).unbind(1):
+    for one in qkv.view(n, c // size, 3 * size, -1).unbind(1):
         q, k, v = one.split(size, 1)
         found.append(torch.einsum("nts,ncs->nct", (torch.einsum("nct,ncs->nts", q, k) / math.sqrt(size)).softmax(-1), v))
     found = torch.cat(found, 1)
-    return x + F.conv1d(found, layer.proj_out.weight, layer.proj_out.bias).view_as(x)
+    return x + F.conv1d(found, p["proj_out.weight"], p["proj_out.bias"]).view_as(x)
 
 
 def test_scale_shift_norm_and_attention_follow_their_formulas():
     torch.manual_seed(0)
     block, layer = ResidualBlock(8, 16, 32, 0.0, 0, halved), Attention(16, 8)
     x, emb = torch.randn(2, 8, 8, 8), torch.randn(2, 32)
-    torch.testing.assert_close(block(x, emb, None), residual(block, x, emb, lambda x: F.avg_pool2d(x, 2)))
+    torch.testing.assert_close(block(x, emb, None), residual(block.state_dict(), x, emb, lambda x: F.avg_pool2d(x, 2)))
     x = torch.randn(2, 16, 4, 4)
-    torch.testing.assert_close(layer(x), attended(layer, x, 2))
+    torch.testing.assert_close(look(x), attended(look.state_dict(), x, 8))
 
 
-def test_a_forward_pass_is_that_of_its_blocks():
-    net, t = small_unet(), torch.tensor([3, 500])
-    x = torch.randn(2, 3, 8, 8)
-    emb = F.linear(F.silu(F.linear(embedding_of(t, 8), net.time_embed[0].weight, net.time_embed[0].bias)),
-                   net.time_embed[2].weight, net.time_embed[2].bias)
-    def down(x): return F.avg_pool2d(x, 2)  # noqa: E704
-    def up(x): return x.repeat_interleave(2, 2).repeat_interleave(2, 3)  # noqa: E704
-    (first,), (one,), (smaller,), (two, look) = net.input_blocks
-    a = F.conv2d(x, first.weight, first.bias, padding=1)
-    b = residual(one, a, emb)
-    c = residual(smaller, b, emb, down)
-    d = attended(look, residual(two, c, emb), 2)
-    h = residual(net.middle_block[2], attended(net.middle_block[1], residual(net.middle_block[0], d, emb), 2), emb)
-    for stage, skip in zip(net.output_blocks, (d, c, b, a)):
-        h = residual(stage[0], torch.cat([h, skip], 1), emb)
-        if len(stage) > 1:
-            h = attended(stage[1], h, 2)
-        if len(stage) > 2:
-            h = residual(stage[2], h, emb, up)
-    h = F.silu(F.group_norm(h, net.out[0].num_groups, net.out[0].weight, net.out[0].bias))
+def adm(state, x, t, mult, attention, head, blocks=1):
+    """ADM block by block, from a state dict of its names (Dhariwal and Nichol 2021, appendix H)."""
+    emb = embedding_of(t, state["time_embed.0.weight"].shape[1])
+    emb = F.linear(emb, state["time_embed.0.weight"], state["time_embed.0.bias"])
+    emb = F.linear(F.silu(emb), state["time_embed.2.weight"], state["time_embed.2.bias"])
+    sizes = {"same": lambda x: x, "half": lambda x: F.avg_pool2d(x, 2),
+             "twice": lambda x: x.repeat_interleave(2, 2).repeat_interleave(2, 3)}
+
+    def stage(name, x, *kinds):
+        for i, kind in enumerate(kinds):
+            p = layer(state, f"{name}.{i}")
+            x = attended(p, x, head) if kind == "attention" else residual(p, x, emb, sizes[kind])
+        return x
+
+    looks, last = [["attention"] * (2 ** i in attention) for i in range(len(mult))], len(mult) - 1
+    way = [kinds for i in range(len(mult)) for kinds in [["same", *looks[i]]] * blocks + [["half"]] * (i < last)]
+    skips = [convolved(state, "input_blocks.0.0", x)]
+    for i, kinds in enumerate(way, 1):
+        skips.append(stage(f"input_blocks.{i}", skips[-1], *kinds))
+    back = [["same", *looks[i], *["twice"] * (i > 0 and j == blocks)] for i in range(last, -1, -1) for j in range(blocks + 1)]
+    x = stage("middle_block", skips[-1], "same", "attention", "same")
+    for i, kinds in enumerate(back):
+        x = stage(f"output_blocks.{i}", torch.cat([x, skips.pop()], 1), *kinds)
+    return convolved(state, "out.2", F.silu(normed(state, "out.0", x)))
+
+
+@pytest.mark.parametrize("side, channels, mult, attention, head, blocks", [
+    (8, 8, (1, 2), (2,), 8, 2), (256, 16, (1, 1, 2, 2, 4, 4), (16,), 8, 1)])  # last the published one, an eighth as wide
+def test_a_forward_pass_is_that_of_its_blocks(side, channels, mult, attention, head, blocks):
+    net = unet(channels=channels, mult=mult, attention=attention, head=head, blocks=blocks)
+    x, t = torch.randn(1, 3, side, side), torch.tensor([500])
     with torch.no_grad():
         torch.testing.assert_close(net(x, t), F.conv2d(h, net.out[2].weight, net.out[2].bias, padding=1), atol=1e-4, rtol=1e-4)
 
 
 def test_conditions_reach_the_picture_and_checkpointing_changes_nothing():
-    net = small_unet(attributes=3, label_nc=4)
+    net = unet(channels=8, mult=(1, 2), attention=(2,), head=8, attributes=3, label_nc=4)
     x, t = torch.randn(1, 3, 8, 8), torch.tensor([5])
     def run(a, c): return net(x, t, torch.full((1, 3), float(a)), torch.full((1, 4, 8, 8), float(c)))  # noqa: E704
     plain = run(0, 0)
