@@ -1,4 +1,5 @@
 """Diffusion: the network against its equations, samplers against a Gaussian, ILVR, SDEdit, the scripts."""
+import json
 import math
 import re
 import shutil
@@ -324,6 +325,12 @@ def test_attributes_are_learnt_and_asked_for(trained):
         drawn.append(picture(trained, "asked", "0004_synthesized_image.jpg"))
     assert not np.array_equal(*drawn)
     predictor = Predictor.load(folder / "asked", gpu_ids="-1", guidance=3)
+    succeed(call("train", "--model", "attributes", "--name", "oracle", "--checkpoints_dir", folder, "--dataroot", root, "--nf",
+                 "4", "--niter", "1", "--niter_decay", "0", "--no_html", *(SIZES[:6])))
+    succeed(call("evaluate", "--name", "asked", "--checkpoints_dir", folder, "--dataroot", root, "--gpu_ids", "-1",
+                 "--nThreads", "0", "--out", folder / "found", "--attributes_model", "oracle", "--metrics", "asked"))
+    found = json.loads((folder / "found" / "evaluation.json").read_text())
+    assert all(0 <= found["values"][key] <= 1 for key in ("attribute_agreement", "turned_right", "others_changed"))
     one, same, other = (predictor.sample(attributes={"Smiling": value}, seed=3).tobytes() for value in (1, 1, 0))
     assert one == same != other
     with pytest.raises(UserError, match="Beard.*Smiling"):
@@ -391,8 +398,7 @@ def test_ilvr_and_edits_draw_from_photos(trained):
 
 
 def test_ctrl_c_leaves_a_page_of_what_is_done(trained, monkeypatch):
-    from models import diffusion_model
-    run, seen = diffusion_model.Sampler.run, []
+    run, seen = Sampler.run, []
 
     def interrupted(self, *args, **more):
         seen.append(1)
@@ -400,7 +406,7 @@ def test_ctrl_c_leaves_a_page_of_what_is_done(trained, monkeypatch):
             raise KeyboardInterrupt
         return run(self, *args, **more)
 
-    monkeypatch.setattr(diffusion_model.Sampler, "run", interrupted)
+    monkeypatch.setattr(Sampler, "run", interrupted)
     done = draw(trained, "free", "--how_many", "4", "--batchSize", "2", "--nearest", "0")
     page = (trained[0] / "results" / "free" / "test_latest" / "index.html").read_text()
     assert done.status == 130 and "Interrupted" in page and "0001" in page and "0002" not in page
