@@ -163,11 +163,12 @@ class Predictor:
         classes, encoded = self.model.drawing.encode_classes(batch["image"], batch["label"])
         return {self.opt.spec.name_of(c): vector for c, vector in zip(classes, encoded.mu)}
 
-    def sample(self, attributes: dict | None = None, seed: int | None = None, count: int | None = None, progress=None,
+    def sample(self, count: int | None = None, attributes: dict | None = None, seed: int | None = None, progress=None,
                **inputs):
         """A face that no photo shows (PIL), of a model that draws such faces; with `count` a list of so many.
 
         Args:
+            count: how many.
             attributes: {name: 1 or 0}, such as {"Smiling": 1}; the others are those of faces like the ones trained on, by
                 chance, or open.
             seed: of that and of the face; default: --seed.
@@ -209,6 +210,8 @@ class Predictor:
 
     def _drawn(self, draw, count, seed, progress, inputs, **how):
         """What draw(count, seed, progress, item, **how) gives, as PIL pictures, or one of them where count is None."""
+        if count is not None and (not isinstance(count, int) or count < 1):
+            raise UserError(f"count: is {count!r}; say how many pictures, 1 or more, and attributes as attributes={{...}}")
         seed = self.opt.seed if seed is None else int(seed)
         drawn = draw(count=count or 1, seed=seed, progress=progress or (lambda *_: None),
                      item=self._item(**inputs) if inputs else {}, **how)

@@ -422,7 +422,7 @@ def test_samples_are_measured_against_the_photos_as_sets(trained):
 def test_a_predictor_samples_edits_and_takes_low_frequencies(trained):
     folder, root = trained
     free, steps = Predictor.load(folder / "free", gpu_ids="-1"), []
-    one, two = free.sample(count=2, seed=3, progress=lambda done, all: steps.append((done, all)))
+    one, two = free.sample(2, seed=3, progress=lambda done, all: steps.append((done, all)))
     assert one.size == (SIDE, SIDE) and steps == [(1, 2), (2, 2)] and one.tobytes() != two.tobytes()
     assert free.sample(seed=3).tobytes() == one.tobytes()
     photo, label = root / "test_img" / "p00.png", root / "test_label" / "p00.png"
@@ -435,7 +435,10 @@ def test_a_predictor_samples_edits_and_takes_low_frequencies(trained):
     assert drawn.sample(label=label).size == (SIDE, SIDE) == drawn(label).size
     for wrong, said in ((lambda: free.ilvr(photo, 5), "ilvr_factor 5"), (lambda: free.edit(photo, keep=[1]), "label map"),
                         (lambda: free.edit(photo, strength=2), "strength"), (lambda: drawn.sample(), "label"),
-                        (lambda: free.edit(photo, Smiling=1), "Smiling"), (lambda: free.sample({"Smiling": 1}), "knows none")):
+                        (lambda: free.edit(photo, Smiling=1), "Smiling"),
+                        (lambda: free.sample(attributes={"Smiling": 1}), "knows none"),
+                        (lambda: free.sample({"Smiling": 1}), "count: is .*attributes="),
+                        (lambda: free.sample(0), "count: is 0")):
         with pytest.raises(UserError, match=said):
             wrong()
 

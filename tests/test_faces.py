@@ -250,7 +250,7 @@ def test_other_columns_at_test_are_told(trained, faces, tmp_path):
 
 def test_from_python(trained, faces):
     predictor = Predictor.load(trained / "cvae", gpu_ids="-1")
-    one, again, other = (np.asarray(predictor.sample({"Smiling": 1}, seed=seed)) for seed in (3, 3, 4))
+    one, again, other = (np.asarray(predictor.sample(attributes={"Smiling": 1}, seed=seed)) for seed in (3, 3, 4))
     assert one.shape == (SIDE, SIDE, 3) and np.array_equal(one, again) and not np.array_equal(one, other)
     assert len(predictor.sample(count=2)) == 2
     photo = faces / "test_img" / "p00.png"
@@ -259,7 +259,7 @@ def test_from_python(trained, faces):
     assert plain.size == smiling.size == (SIDE, SIDE) and not np.array_equal(plain, smiling)
     assert np.array_equal(plain, predictor.edit(photo, known)), "nothing turned, nothing changed"
     assert predictor.edit(photo, Smiling=1).size == (SIDE, SIDE), "what is not known is guessed"
-    for wrong, said in ((lambda: predictor.sample({"Hat": 1}), "attributes Hat"),
+    for wrong, said in ((lambda: predictor.sample(attributes={"Hat": 1}), "attributes Hat"),
                         (lambda: Predictor.load(trained / "oracle", gpu_ids="-1").sample(), "draws no faces of nothing"),
                         (lambda: Predictor.load(trained / "cgan", gpu_ids="-1").edit(photo), "turns no attributes of photos")):
         with pytest.raises(UserError, match=said):
