@@ -12,6 +12,7 @@ from util.errors import UserError
 DEFAULTS = {"lr": 1e-4, "beta1": 0.9, "ema": 0.9999, "loadSize": 64, "batchSize": 16, "display_freq": 20000, "print_freq": 1000,
             "save_latest_freq": 20000}
 shapes_suffice = True  # weights without an opt.json, such as public ones, need no flags
+_OF_ADM = {"objective": "eps", "beta_schedule": "linear"}  # of its public weights, whose shapes do not tell
 STEPS = {"ddpm": 250, "ddim": 50, "dpm": 25}
 
 
@@ -38,10 +39,10 @@ def _network_flags(parser):
                        "fraction of the picture's, such as 4,8 for a quarter and an eighth; or none")
     group.add_argument("--unet_heads", type=whole(1), default=64, help="channels of a head of attention")
     group.add_argument("--timesteps", type=whole(2, 10000), default=1000, help="steps from a picture to noise")
-    group.add_argument("--beta_schedule", choices=("linear", "cosine"), default="linear", help="how noise grows: linear from "
-                       "1e-4 to 0.02 a step, or cosine")
-    group.add_argument("--objective", choices=("eps", "v"), default="eps", help="what the network predicts: the noise, or the "
-                       "velocity")
+    group.add_argument("--beta_schedule", choices=("linear", "cosine"), default="cosine", help="how noise grows: linear from "
+                       "1e-4 to 0.02 a step, or cosine (default of weights without opt.json: linear)")
+    group.add_argument("--objective", choices=("eps", "v"), default="v", help="what the network predicts: the noise, or the "
+                       "velocity, by which colours are right after minutes (default of weights without opt.json: eps)")
     group.add_argument("--learn_sigma", action="store_true", help="the network predicts the variance of each step, too")
 
 
@@ -115,7 +116,11 @@ def start_from(known: dict, typed: dict, where: str) -> dict:
 
 
 def settle_defaults(values: dict, sources: dict) -> None:
-    """See BaseModel: none is settled here, as the steps of a later command follow from its own sampler."""
+    """See BaseModel: weights of which only the shapes are known are taken for ADM's."""
+    if sources["unet_channels"] == "--load_pretrain":
+        for flag, value in _OF_ADM.items():
+            if sources[flag] == "default":  # an opt.json would have said it
+                values[flag], sources[flag] = value, "weights without opt.json"
 
 
 def check_options(opt) -> None:
