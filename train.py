@@ -44,7 +44,7 @@ def begin(opt, checkpoint, model, epoch_size) -> Position:
     distributed.require_same(lambda: {"the number of pictures": epoch_size, "where to go on": vars(position),
                                       **model.fingerprint(moments=True)})
     if distributed.is_main():
-        saved.write(opt.replace(notes=tuple(model.notes)))
+        saved.write(opt.replace(notes=tuple(model.notes)), model.precision)
         distributed.set_restart_mark(restart_mark(checkpoint.folder))
     return position
 

@@ -12,13 +12,13 @@ from torch import nn
 
 from data.base_dataset import Needs
 from data.data_loader import dataset_class
-from models import weights
+from models import precision, weights
 from models.averages import WeightAverages
 from models.networks import build
 from models.networks.recompute import checkpoint_activations
 from util import distributed
 from util.checkpoint import read_consistently, trained
-from util.device import autocast, compile_network, device_of, expect_sizes, laid_out_as, usable_precision
+from util.device import autocast, compile_network, device_of, expect_sizes, laid_out_as
 from util.errors import Diverged, UserError, first_few
 from util.experiment import experiment_folder
 from util.gradient_exchange import GradientExchange
@@ -50,14 +50,14 @@ class BaseModel(nn.Module, ABC):
         self.opt, self.device = opt, device_of(opt.gpu_ids)
         self.notes: list[str] = []
         self.nets = nn.ModuleDict()
-        self.digests: dict[str, str] = {}  # {network: digest of its weights}, where it was replaced by another form
+        self.digests: dict[str, str] = {}  # {network: digest of its weights}, where it is known or its form was replaced
         self.more_figures: dict = {}  # measured beside those of the pictures, for metrics.json
         self._files: dict[str, Path] = {}  # {network: file that its weights were loaded from}
         self._trained: dict = {}
         self.averages: WeightAverages | None = None
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self._exchanges: dict[str, GradientExchange] = {}  # one for each update
-        self.precision = usable_precision(opt.precision, self.device.type)
+        self.precision = precision.of_model(self)
         self.steps = 0
         self.on_step: Callable | None = None  # on_step(done, steps, pictures), while drawing pictures that take several steps
         self.skipped = self._skipped_in_a_row = 0  # fp16 steps that overflowed
@@ -148,6 +148,11 @@ class BaseModel(nn.Module, ABC):
     def networks_to_compile(self) -> list[nn.Module]:
         """The networks that --compile compiles: of each, either all gradients are needed or none."""
         return list(self.nets.values())
+
+    def example_layers(self) -> tuple[nn.Module, torch.Tensor]:
+        """Layers like those in which the networks spend their time, and an input (1, C, H, W), to time precisions with."""
+        conv = nn.Conv2d(128, 128, 3, padding=1)
+        return nn.Sequential(conv, nn.BatchNorm2d(128), nn.ReLU(), conv), torch.randn(1, 128, 64, 64)
 
     @abstractmethod
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:

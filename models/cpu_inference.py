@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from data.data_loader import DataLoader
-from models import weights
+from models import precision, weights
 from models.networks.convolution import FastConv2d
 from util import distributed
 from util.device import processor_name
@@ -33,6 +33,7 @@ MOST = 64  # pictures that ranges of activations are taken from
 _EVERY = 5  # one picture in so many is left out of them, to measure with
 _PICTURES = MOST * _EVERY // (_EVERY - 1)
 _LEAST_PSNR = 35.0  # dB, against the float pictures; below it, the most sensitive layers stay in float
+_MOST_SSIM_LOSS = 0.005  # that --precision auto takes for speed
 _TOP_PSNR = 100.0  # of equal pictures
 _RECORD = 1  # its version
 
@@ -92,13 +93,46 @@ def eight_bit(model, file: Path) -> tuple[nn.Module | None, str, dict]:
     if missing := _missing("openvino", "nncf"):
         return None, (f"--data_type 8: needs the package {missing} (pip install -r requirements-int8.txt); the weights are "
                       "rounded to 8 bits, and computed with in float"), {}
-    path = file.with_name(f"{file.stem}_int8_{weights.digest(model.nets['G'].state_dict())[:16]}.xml")
+    path = _path(model, file)
     record = distributed.broadcast_result(lambda: _record(model, path, file))
     line = _described(record)
     if record["seconds"] >= record["seconds_in_float"]:
         return None, f"--data_type 8: draws in float, as this processor is not faster in eight bits. {line}", record
+    return _read(path), line, record
+
+
+def kept_eight_bit(model, file: Path) -> tuple[nn.Module | None, str, dict]:
+    """As `eight_bit`, for --precision auto: only where --data_type 8 has made the file earlier, which takes its time.
+
+    None where there is no such file, where pictures came out too far from the float ones, or where 8 bits are not the fastest.
+    """
+    if _missing("openvino") or not any(file.parent.glob(f"{glob.escape(file.stem)}_int8_*.json")):
+        return None, "", {}
+    path = _path(model, file)
+    record = distributed.broadcast_result(lambda: _worth_it(model, path))
+    return (_read(path), _described(record), record) if record else (None, "", {})
+
+
+def _worth_it(model, path: Path) -> dict | None:
+    """The record of a file in 8 bits, if it is near enough to float, and faster than what else the model computes in."""
+    record = _kept(path)
+    if record is None or record["psnr"] < _LEAST_PSNR or \
+            record.get("ssim_in_float", 0.0) - record.get("ssim", 0.0) > _MOST_SSIM_LOSS:
+        return None
+    seconds = precision.measured(model)
+    otherwise = record["seconds_in_float"] * (seconds[model.precision] / seconds["fp32"] if seconds["fp32"] else 1)
+    return record if record["seconds"] < otherwise else None
+
+
+def _path(model, file: Path) -> Path:
+    """Where the generator in 8 bits is kept."""
+    digest = model.digests["G"] = weights.digest(model.nets["G"].state_dict())
+    return file.with_name(f"{file.stem}_int8_{digest[:16]}.xml")
+
+
+def _read(path: Path) -> nn.Module:
     try:
-        return OpenVinoGenerator(path), line, record
+        return OpenVinoGenerator(path)
     except RuntimeError as error:
         raise UserError(f"{path}: cannot be read by OpenVINO ({str(error).splitlines()[-1][:160]}); remove it, and "
                         "--data_type 8 makes it anew") from error
@@ -124,13 +158,20 @@ def _missing(*packages: str) -> str:
 
 def _record(model, path: Path, file: Path) -> dict:
     """What was measured of a quantised generator, which is made if it is missing."""
-    known = path.with_suffix(".json")
-    if known.is_file() and path.is_file() and path.with_suffix(".bin").is_file():
-        record = read_json(known)
-        if isinstance(record, dict) and record.get("record") == _RECORD and record["processor"] == processor_name():
-            return record
+    if record := _kept(path):
+        return record
     print("Quantising the generator to 8 bits, once for these weights and this processor...", flush=True)
     return _make(model, path, file)
+
+
+def _kept(path: Path) -> dict | None:
+    """What was measured of a quantised generator on this processor; None if it is missing."""
+    known = path.with_suffix(".json")
+    if not (known.is_file() and path.is_file() and path.with_suffix(".bin").is_file()):
+        return None
+    record = read_json(known)
+    return record if isinstance(record, dict) and record.get("record") == _RECORD and \
+        record["processor"] == processor_name() else None
 
 
 @_own_signal_stack()
@@ -184,8 +225,9 @@ def _converted(net: nn.Module, example: torch.Tensor):
         module.direct = True
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tracing, which OpenVINO uses
-            return openvino.convert_model(net, example_input=example,
+            warnings.simplefilter("ignore")  # of tracing
+            traced = torch.jit.trace(net, example, check_trace=False)  # the check takes longer than all else, by its imports
+            return openvino.convert_model(traced, example_input=example,
                                           input=[openvino.PartialShape([-1, example.shape[1], -1, -1])])
     finally:
         for module in fast:

@@ -16,7 +16,9 @@ from models.losses.kl import KLLoss, reparameterize
 from models.losses.perceptual import VGG_WEIGHTS, PyramidLoss, VGGLoss
 from models.losses.segmentation import parts_l1
 from models.networks import build, generator
+from models.networks.blocks import ResnetBlock
 from models.pix2pixHD_weights import describe
+from models.precision import AUTO
 from models.regions import Regions, edges, one_hot
 from models.styles import flags as style_flags
 from models.styles.book import FILE_NAME
@@ -173,6 +175,8 @@ class Pix2PixHDModel(BaseModel):
             self._deploy_in_sixteen_bits()
         elif opt.data_type == 16:
             self.nets["G"].half()
+        elif opt.precision == AUTO and self.device.type == "cpu" and opt.sources["data_type"] == "default":
+            self._deploy_kept_eight_bits()
 
     def _deploy_in_eight_bits(self):
         """Quantise the generator, or say why not and round its weights."""
@@ -186,6 +190,15 @@ class Pix2PixHDModel(BaseModel):
         self.notes.append(note)
         self.more_figures["int8"] = measured
 
+    def _deploy_kept_eight_bits(self):
+        """Take the generator that --data_type 8 made, where it is the fastest and near enough."""
+        from models.cpu_inference import kept_eight_bit
+        quantised, note, measured = kept_eight_bit(self, self._files["G"])
+        if quantised is not None:
+            self._replace_generator(quantised)
+            self.notes.append(note)
+            self.more_figures["int8"] = measured
+
     def _deploy_in_sixteen_bits(self):
         """Run the generator in bfloat16, or say why not and round its weights."""
         from models.cpu_inference import sixteen_bit
@@ -196,7 +209,7 @@ class Pix2PixHDModel(BaseModel):
         self.notes.append(note)
 
     def _replace_generator(self, net):
-        self.digests["G"] = weights.digest(self.nets["G"].state_dict())
+        self.digests["G"] = self._digest("G")
         self.nets["G"] = net
 
     def export_onnx(self, path):
@@ -274,6 +287,17 @@ class Pix2PixHDModel(BaseModel):
         another that of its input; compiled, it would compute both in both."""
         parts = [self.nets["E"].model] if "E" in self.nets and self.opt.netG != "region" else []
         return parts + [self.nets["G"]] * ("G" in self.nets and self.opt.data_type == 32)
+
+    def example_layers(self):
+        """A residual block as wide as the generator's, up to 512 channels; or a region generator of two scales."""
+        opt = self.opt
+        if opt.netG != "region":
+            width = min(512, opt.ngf * 2 ** opt.n_downsample_global)
+            return build(lambda: ResnetBlock(width, opt.norm)), torch.randn(1, width, 32, 32)
+        classes, side = min(64, opt.label_channels or opt.input_nc), 128 if opt.ngf <= 32 else 64
+        x = torch.randn(1, classes, side, side)
+        x = torch.cat([torch.zeros_like(x).scatter_(1, x.argmax(1, keepdim=True), 1.0), x[:, :1] > 2], 1)
+        return build(lambda: generator(classes + 1, opt.output_nc, opt.ngf, "region", n_up=2, norm_G=opt.norm_G)), x
 
     def make_optimizers(self):
         """Adam for G with E, and for D."""

@@ -246,7 +246,7 @@ def check_shared(opt) -> None:
     if opt.label_nc and beyond:
         raise UserError(f"{Path(opt.dataroot) / 'dataset.json'}: flip_pairs names id {beyond[0]}, but --label_nc "
                         f"{opt.label_nc} allows 0 to {opt.label_nc - 1}; raise --label_nc or remove the pair")
-    used = usable_precision(opt.precision, device_type(opt.gpu_ids))
+    used = opt.precision if opt.precision == "auto" else usable_precision(opt.precision, device_type(opt.gpu_ids))
     if (opt.precision, used) == ("fp16", "bf16"):
         print("--fp16 on a CPU: bfloat16 is used, which CPUs compute and which needs no loss scaling")
     elif opt.precision != used and opt.gpu_ids:
@@ -289,7 +289,8 @@ def _experiment_flags(parser, is_train):
                        "the generator computes in at test: 8 or 16 (see docs/performance.md)")
     group.add_argument("--verbose", action="store_true", help="show every option, the networks, and tracebacks")
     group.add_argument("--fp16", action="store_true", inherited=True, help="mixed precision: short for --precision fp16")
-    group.add_argument("--precision", choices=PRECISIONS, default="fp32", inherited=True, help="what the networks compute in")
+    group.add_argument("--precision", choices=("auto", *PRECISIONS), default="fp32", inherited=True, help="what the networks "
+                       "compute in; auto: the fastest of fp32 and bf16, measured here once a day")
     group.add_argument("--no_ema", action="store_true", help="draw and encode with the weights of the last step, where a "
                        "training with --ema left averaged ones too")
     group.add_argument("--compile", action="store_true", help="compile the networks at their first step or picture: a minute "

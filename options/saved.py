@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from data.transforms import without_crop
+from util.device import PRECISIONS
 from util.errors import UserError
 from util.experiment import experiment_folder, versions
 from util.files import atomic_write, read_json
@@ -75,14 +76,18 @@ def trained_last(root: Path) -> str | None:
 
 
 def read(folder: Path) -> dict:
-    """The record of an experiment: {'options', 'path'}; {} if it has none. Raises UserError for a broken one."""
+    """The record of an experiment: {'options', 'path', 'precision_used'}; {} if it has none. Raises UserError for a broken one.
+
+    precision_used: what its training computes in, which `--precision auto` alone does not tell; None if that is unknown.
+    """
     path = folder / "opt.json"
     if not os.path.isfile(path):  # False, too, for a name too long to exist
         return {}
     raw = read_json(path)
     if not isinstance(raw, dict) or not isinstance(raw.get("options"), dict):
         raise UserError(f"{path}: holds no options; restore the file, or delete it and give the flags by hand")
-    return {"options": raw["options"], "path": str(path)}
+    used = raw.get("precision_used", raw["options"].get("precision"))
+    return {"options": raw["options"], "path": str(path), "precision_used": used if used in PRECISIONS else None}
 
 
 def inherited_values(options, parser, record) -> dict:
@@ -102,17 +107,24 @@ def converted(parser, record, wanted: set[str]) -> dict:
             for dest in sorted((wanted - PERSONAL) & set(known) & set(actions))}
 
 
-def write(opt) -> None:
-    """Write opt.json (for programs) and opt.txt (for people) into the experiment's folder."""
+def write(opt, precision_used: str | None = None) -> None:
+    """Write opt.json (for programs) and opt.txt (for people) into the experiment's folder.
+
+    precision_used: what a training computes in. It stands beside the flag --precision, which may say auto: a resume keeps it,
+    while drawing, perhaps on another machine, chooses anew.
+    """
     folder = experiment_folder(opt)
     forced = {k for k, source in opt.sources.items() if source == "encoding"}  # set for encoding only
     flags = {k: _plain(v) for k, v in opt.flags().items() if k not in forced}
     record = {"options": flags, "sources": dict(opt.sources), "command": opt.command, "seed": opt.seed,
               "versions": versions(), "notes": list(opt.notes)}
+    if precision_used:
+        record["precision_used"] = precision_used
     with atomic_write(folder / "opt.json", "w") as stream:
         stream.write(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     lines = ["------------ Options -------------", *(f"{k}: {v}" for k, v in sorted(flags.items())),
-             *(f"# {note}" for note in opt.notes), "-------------- End ----------------"]
+             *[f"# precision used: {precision_used}"] * bool(precision_used), *(f"# {note}" for note in opt.notes),
+             "-------------- End ----------------"]
     with atomic_write(folder / "opt.txt", "w") as stream:
         stream.write("\n".join(lines) + "\n")
 

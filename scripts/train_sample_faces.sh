@@ -17,7 +17,7 @@ train() {
     local resume=()
     [ ! -f "$work/$name/latest_state.pth" ] || resume=(--continue_train)
     "$python" train.py --name "$name" --checkpoints_dir "$work" --dataroot "$data" --gpu_ids "${GPU_IDS:--1}" \
-        --max_dataset_size "$faces" --label_feat --loadSize 128 --resize_or_crop resize --batchSize 4 --precision bf16 \
+        --max_dataset_size "$faces" --label_feat --loadSize 128 --resize_or_crop resize --batchSize 4 --precision auto \
         --netG region --ngf 32 --n_up 4 --feat_num 16 --nef 16 --n_downsample_E 2 \
         --netD segmentation --ndf 16 --n_layers_D 4 --lambda_labelmix 0 --gan_start 3 \
         --no_vgg_loss --lambda_l1 5 --lambda_parts 5 --lambda_pyr 10 --lr 0.0008 --beta1 0 --beta2 0.99 --ema 0.998 \

@@ -29,6 +29,14 @@ torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 
 
+def pytest_collection_modifyitems(items):
+    """Skip what needs a CUDA device where there is none."""
+    skip = pytest.mark.skip(reason="there is no CUDA device here")
+    for item in items if not torch.cuda.is_available() else ():
+        if item.get_closest_marker("gpu"):
+            item.add_marker(skip)
+
+
 def label_map(random, size=(SIDE, SIDE), classes=CLASSES) -> np.ndarray:
     """A random map of blocks: (H, W) uint8."""
     width, height = size
@@ -182,6 +190,16 @@ def same(a, b) -> bool:
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
     return a == b
+
+
+@pytest.fixture(autouse=True)
+def timed(monkeypatch):
+    """What `--precision auto` is told of this machine, without a clock: {precision: seconds}, for tests to change."""
+    from models import precision
+    seconds = {"fp32": 2.0, "bf16": 1.0, "fp16": 1.5}
+    monkeypatch.setattr(precision, "measured",
+                        lambda model: {each: seconds[each] for each in precision.candidates(model.device)})
+    return seconds
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from data.data_loader import CreateDataLoader
-from models import cpu_inference
+from models import cpu_inference, precision
 from models.deploy import round_weights
 from models.networks import build
 from models.networks.region import RegionGenerator
@@ -136,6 +136,22 @@ def test_where_eight_bits_are_slower_the_picture_is_that_in_float(experiment, ro
     predictor = load(experiment, root, data_type=8)
     assert torch.equal(drawn(predictor), drawn(load(experiment, root)))
     assert "not faster" in predictor.model.notes[-1]
+
+
+@pytest.mark.parametrize("change, taken", [({}, True), ({"psnr": 34.0}, False), ({"ssim": 0.3, "ssim_in_float": 0.4}, False),
+                                           ({"seconds": 1.5, "seconds_in_float": 2.0}, False), (None, False)])
+def test_precision_auto_takes_eight_bits_that_are_there_if_near_and_fastest(quantised, root, timed, monkeypatch, change, taken):
+    monkeypatch.setattr(precision, "computes_bf16", lambda: True)
+    timed.update(fp32=2.0, bf16=1.0)  # so the generator in bf16 takes half of what is recorded for float
+    record = next(quantised.glob("*_int8_*.json"))
+    if change is None:
+        record.unlink()
+    else:
+        known = {"psnr": 40.0, "ssim": 0.4, "ssim_in_float": 0.4, "seconds": 0.9, "seconds_in_float": 2.0}
+        record.write_text(json.dumps({**json.loads(record.read_text()), **known, **change}))
+    for flags, wanted in (({"precision": "auto"}, taken), ({"precision": "auto", "data_type": 32}, False), ({}, False)):
+        net = load(quantised, root, **flags).model.nets["G"]
+        assert isinstance(net, cpu_inference.OpenVinoGenerator) == wanted, flags
 
 
 @pytest.mark.parametrize("package", ["openvino", "nncf"])
