@@ -56,10 +56,10 @@ def serve(work, facts: dict | None = None, device=None) -> None:
     for line in sys.stdin:
         if line.strip() != "turn":
             break
-        _synchronize(device)
+        synchronize(device)
         begun = time.perf_counter()
         work()
-        _synchronize(device)
+        synchronize(device)
         _reply({"seconds": time.perf_counter() - begun})
     _reply({"peak_mb": round(peak_megabytes(device))})
 
@@ -68,7 +68,8 @@ def _reply(answer):
     print(json.dumps({"answer": answer}), flush=True)
 
 
-def _synchronize(device):
+def synchronize(device) -> None:
+    """Wait for what runs on a CUDA device."""
     if device is not None and device.type == "cuda":
         import torch
         torch.cuda.synchronize(device)
@@ -169,9 +170,9 @@ def matmul_peak(device, precision: str, side: int = 2048) -> float:
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     seconds = []
     for _ in range(6):
-        _synchronize(device)
+        synchronize(device)
         begun = time.perf_counter()
         a @ b
-        _synchronize(device)
+        synchronize(device)
         seconds.append(time.perf_counter() - begun)
     return 2 * side**3 / statistics.median(seconds[1:]) / 1e12

@@ -79,6 +79,12 @@ def serve_one(flags) -> int:
 
 
 def _model(flags):
+    return drawing_model(flags.ngf, "--gpu_ids", flags.gpu_ids, "--precision", flags.precision, "--data_type", flags.data_type,
+                         *["--compile"] * flags.compile)
+
+
+def drawing_model(ngf: int, *argv: str):
+    """Our model with the weights of `PlainDrawing`, for pictures in the features of their photos, with further flags."""
     import contextlib
     import tempfile
     from pathlib import Path
@@ -90,16 +96,14 @@ def _model(flags):
     from options.base_options import SAMPLE_FACES
     from options.test_options import TestOptions
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        weights = PlainDrawing(torch.device("cpu"), flags.ngf)
+        weights = PlainDrawing(torch.device("cpu"), ngf)
         (Path(folder) / "infer").mkdir()
         for name in "GE":
             torch.save(getattr(weights, name).state_dict(), Path(folder) / "infer" / f"latest_net_{name}.pth")
         del weights
         return create_model(TestOptions().parse([
             "--name", "infer", "--checkpoints_dir", folder, "--dataroot", str(SAMPLE_FACES), "--label_nc", "19", "--label_feat",
-            "--use_encoded_image", "--gpu_ids", flags.gpu_ids, "--ngf", str(flags.ngf), "--precision", flags.precision,
-            "--data_type", flags.data_type,
-            *["--compile"] * flags.compile]))
+            "--use_encoded_image", "--ngf", str(ngf), *argv]))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,11 @@ import torch
 
 from models.losses.feature_matching import FeatureMatchingLoss
 from models.losses.gan import GANLoss
+from models.losses.perceptual import VGGLoss
 from models.networks import define_D, define_G
 from models.networks.convolution import FastConv2d
 from models.regions import edges
+from util.device import autocast
 
 LABELS, FEATURES = 19, 3
 
@@ -55,8 +57,10 @@ def condition_of(label: torch.Tensor) -> torch.Tensor:
 class PlainTraining:
     """The documented training (19 labels, --label_feat, --no_vgg_loss) with pix2pixHD's default networks."""
 
-    def __init__(self, device, ngf: int = 64):
+    def __init__(self, device, ngf: int = 64, precision: str = "fp32", vgg: torch.nn.Module | None = None):
+        """precision: that of autocast, 'fp32' for none. vgg: a VGG19Features for the perceptual loss."""
         torch.manual_seed(0)
+        self.precision, self.vgg_loss = precision, None if vgg is None else VGGLoss(vgg.to(device))
         self.G = plain_generator(device, ngf)
         self.D = define_D(LABELS + 1 + 3, ngf, 3, "instance", False, 2, True).to(device)
         self.E = plain_encoder(device)
@@ -69,15 +73,17 @@ class PlainTraining:
         """A step of both optimizers: {term: value}."""
         label, image = batch["label"].to(self.device), batch["image"].to(self.device)
         condition = condition_of(label)
-        features = pool_by_loop(self.E.features(image), label)
-        fake = self.G(torch.cat([condition, features], 1))
-        pred_detached = self.D(torch.cat([condition, fake.detach()], 1))
-        pred_real = self.D(torch.cat([condition, image], 1))
-        pred_fake = self.D(torch.cat([condition, fake], 1))
+        with autocast(self.device, self.precision):
+            features = pool_by_loop(self.E.features(image), label)
+            fake = self.G(torch.cat([condition, features], 1))
+            pred_detached = self.D(torch.cat([condition, fake.detach()], 1))
+            pred_real = self.D(torch.cat([condition, image], 1))
+            pred_fake = self.D(torch.cat([condition, fake], 1))
+            perceptual = 0.0 if self.vgg_loss is None else self.vgg_loss(fake, image) * 10
         terms = {"G_GAN": self.gan_loss(pred_fake, True), "G_GAN_Feat": self.matching_loss(pred_fake, pred_real) * 10,
                  "D_real": self.gan_loss(pred_real, True), "D_fake": self.gan_loss(pred_detached, False)}
         self.optimizer_G.zero_grad()
-        (terms["G_GAN"] + terms["G_GAN_Feat"]).backward()
+        (terms["G_GAN"] + terms["G_GAN_Feat"] + perceptual).backward()
         self.optimizer_G.step()
         self.optimizer_D.zero_grad()
         ((terms["D_real"] + terms["D_fake"]) / 2).backward()
@@ -88,8 +94,9 @@ class PlainTraining:
 class PlainDrawing:
     """Inference from a label map and a photo's features, one picture at a time."""
 
-    def __init__(self, device, ngf: int = 64):
+    def __init__(self, device, ngf: int = 64, precision: str = "fp32"):
         torch.manual_seed(0)
+        self.precision = precision
         self.G = plain_generator(device, ngf)
         self.E = plain_encoder(device)
         self.device = device
@@ -98,8 +105,9 @@ class PlainDrawing:
     def draw(self, batch) -> torch.Tensor:
         """(N, 3, H, W) in [-1, 1]."""
         label, image = batch["label"].to(self.device), batch["image"].to(self.device)
-        features = pool_by_loop(self.E.features(image), label)
-        return self.G(torch.cat([condition_of(label), features], 1))
+        with autocast(self.device, self.precision):
+            features = pool_by_loop(self.E.features(image), label)
+            return self.G(torch.cat([condition_of(label), features], 1)).float()
 
 
 def face_batch(size: int, count: int = 1) -> dict:
@@ -109,7 +117,8 @@ def face_batch(size: int, count: int = 1) -> dict:
 
     from data.image_files import read_image, read_label
     from options.base_options import SAMPLE_FACES
-    names = sorted(path.stem for path in (SAMPLE_FACES / "train_label").glob("*.png"))[:count]
+    known = sorted(path.stem for path in (SAMPLE_FACES / "train_label").glob("*.png"))
+    names = [known[i % len(known)] for i in range(count)]
     labels, images = [], []
     for name in names:
         ids = Image.fromarray(read_label(SAMPLE_FACES / "train_label" / f"{name}.png"))

@@ -83,19 +83,24 @@ def _operations(flags, size: int, side: int = 64) -> float:
 
 
 def _model(flags):
+    return training_model("--gpu_ids", flags.gpu_ids, "--ngf", str(flags.ngf), "--ndf", str(flags.ngf), "--precision",
+                          flags.precision, *["--compile"] * flags.compile,
+                          *["--checkpoint_activations"] * flags.checkpoint_activations)
+
+
+def training_model(*argv: str):
+    """Our model in the first epoch of the documented training, with further flags, which may be of another model."""
     import contextlib
     import tempfile
 
     from models.models import create_model
     from options.base_options import SAMPLE_FACES
     from options.train_options import TrainOptions
+    documented = [] if "--model" in argv else ["--label_feat"] + ["--no_vgg_loss"] * ("--vgg_weights" not in argv)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        opt = TrainOptions().parse([
-            "--name", "step", "--checkpoints_dir", folder, "--dataroot", str(SAMPLE_FACES), "--label_nc", "19",
-            "--label_feat", "--no_vgg_loss", "--gpu_ids", flags.gpu_ids, "--ngf", str(flags.ngf), "--ndf", str(flags.ngf),
-            "--precision", flags.precision, *["--compile"] * flags.compile,
-            *["--checkpoint_activations"] * flags.checkpoint_activations])
-        model = create_model(opt)
+        model = create_model(TrainOptions().parse([
+            "--name", "step", "--checkpoints_dir", folder, "--dataroot", str(SAMPLE_FACES), "--label_nc", "19", *documented,
+            *argv]))
     model.start_epoch(1)
     return model
 

@@ -2,13 +2,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from benchmarks import metrics, swapping
+from benchmarks import gpu, metrics, swapping
 from benchmarks._timing import PROJECT
 
 
@@ -49,3 +50,38 @@ def test_a_drawn_head_rests_and_moves(tmp_path):
     frames = [np.asarray(Image.open(tmp_path / f"{i:04d}.png")).astype(int) for i in range(8)]
     changes = [np.abs(a - b).max() > 0 for a, b in zip(frames, frames[1:])]
     assert changes == [a or b for a, b in zip(moves, moves[1:])] and moves[4] and not moves[0] and not moves[-1]
+
+
+def test_what_needs_a_gpu_is_tried_on_the_cpu_part_by_part(tmp_path, monkeypatch):
+    """A part that fails is told of, with those figures that it had; the others go on."""
+    def broken(setting):
+        yield {"figure": 1}
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setitem(gpu.PARTS, "broken", gpu.Part(broken, 10))
+    parts = ["machine", "broken", "picture"]
+    assert gpu.main(["--out", str(tmp_path), "--parts", ",".join(parts), "--device", "cpu", "--small", "--here"]) == 1
+    found = json.loads((tmp_path / "gpu.json").read_text())["parts"]
+    assert list(found) == parts and found["broken"]["figures"] == [{"figure": 1}]
+    assert "the device is gone" in found["broken"]["failed"] and "failed" not in found["picture"]
+    ours = [one for one in found["picture"]["figures"] if one.get("who") == "ours"]
+    assert {one["precision"] for one in ours} == {"fp32", "bf16"}
+    assert all(one["times_as_fast_as_plain_fp32"] > 0 and one["levels_of_255_from_plain"] < 3 for one in ours)
+    assert (tmp_path / "picture.png").is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_a_part_that_hangs_is_ended_with_what_it_started(tmp_path, monkeypatch):
+    started = tmp_path / "started.pid"
+    hang = ("import subprocess, sys, time; child = subprocess.Popen(['sleep', '600']); "
+            f"open({str(started)!r}, 'w').write(str(child.pid)); "
+            "print('{\"benchmark\": \"gpu\", \"what\": \"x\", \"figure\": 1}', flush=True); time.sleep(600)")
+    popen = subprocess.Popen
+    monkeypatch.setattr(gpu.subprocess, "Popen", lambda argv, **how: popen([sys.executable, "-c", hang], **how))
+    monkeypatch.setitem(gpu.PARTS, "machine", gpu.Part(None, 2))
+    monkeypatch.setattr(gpu, "_SHORTEST", 0)
+    assert gpu.main(["--out", str(tmp_path), "--parts", "machine", "--device", "cpu"]) == 1
+    entry = json.loads((tmp_path / "gpu.json").read_text())["parts"]["machine"]
+    assert entry["figures"] == [{"figure": 1}] and entry["failed"] == "ran past its 2 s"
+    status = Path(f"/proc/{started.read_text()}/status")
+    assert not status.exists() or "zombie" in status.read_text()
