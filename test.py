@@ -12,6 +12,7 @@ from models.models import create_model, require
 from models.predictor import Predictor
 from options.test_options import TestOptions
 from util import distributed, page_facts, page_links
+from util.background import Background
 from util.command_line import command_line
 from util.device import device_of
 from util.errors import UserError
@@ -74,22 +75,26 @@ def draw_video(opt):
 def draw(opt, loader, predictor, page):
     """Draw every picture asked for, or this process's share.
 
-    Gives its rows of the page, its metrics, the classes it shows, and the model's notes. Ctrl-C ends it with what is there.
+    Each is measured and shown in the background while the next one is drawn. Gives its rows of the page, its metrics, the
+    classes it shows, and the model's notes. Ctrl-C ends it with what is there.
     """
     model = predictor.model
     metrics = model.new_metrics() if model.aims_at_truth() else None
     classes, visualizer = set(), Visualizer(opt)
+
+    def show(batch, outputs):
+        for i, name in enumerate(batch["name"]):
+            print(f"process image... {batch['path'][i]}")
+            visuals = model.result_visuals(batch, outputs, i)
+            pair = model.compared(batch, outputs, i, visuals)
+            figures = metrics.add(name, **pair) if metrics is not None and "true" in pair else {}
+            visualizer.save_images(page, visuals, name, figures=figures)
+            classes.update(loader.dataset.legend(batch, i), model.shown_classes(outputs, i))
+
     try:
-        with DrawingProgress(loader.share, shown=distributed.is_main()) as model.on_step:
+        with Background() as background, DrawingProgress(loader.share, shown=distributed.is_main()) as model.on_step:
             for batch in loader.load_data():
-                outputs = predictor.draw(batch)
-                for i, name in enumerate(batch["name"]):
-                    print(f"process image... {batch['path'][i]}")
-                    visuals = model.result_visuals(batch, outputs, i)
-                    pair = model.compared(batch, outputs, i, visuals)
-                    figures = metrics.add(name, **pair) if metrics is not None and "true" in pair else {}
-                    visualizer.save_images(page, visuals, name, figures=figures)
-                    classes.update(loader.dataset.legend(batch, i), model.shown_classes(outputs, i))
+                background.do(show, batch, predictor.draw(batch))
     except KeyboardInterrupt:
         model.notes.append(INTERRUPTED)
     return page.finished_rows(), metrics, classes, model.notes

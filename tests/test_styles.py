@@ -226,7 +226,7 @@ def drawings(monkeypatch):
 
 def test_a_drawing_shows_its_style_on_a_face_that_is_otherwise_its_own(trained, root, tmp_path, monkeypatch, drawings):
     monkeypatch.setattr(sheet, "_GROUPS", CLASSES)  # none together
-    folder, _ = encode(trained, root, tmp_path)
+    folder, _ = encode(trained, root, tmp_path, "--precision", "fp32")
     name = re.search(r"Reference: (p\d+)", (folder / "styles" / "index.html").read_text())[1]
     label, photo = (np.asarray(Image.open(root / f"train_{kind}" / f"{name}.png")) for kind in ("label", "img"))
     predictor = Predictor.load(trained / "faces", gpu_ids="-1")
@@ -239,6 +239,16 @@ def test_a_drawing_shows_its_style_on_a_face_that_is_otherwise_its_own(trained, 
         assert np.abs(image - alone)[_inner(label == c)].max() <= 1
         far = sheet._soft(label == c)[:, :, 0] == 0
         assert np.abs(image - own)[far].max() <= 1
+
+
+@pytest.mark.parametrize("source, used", [("default", "bf16"), ("opt.json", "bf16"), ("command line", "fp32")])
+def test_the_sheet_is_drawn_in_what_is_fastest_unless_the_flag_says_otherwise(source, used, monkeypatch):
+    monkeypatch.setattr(sheet.precision, "fastest", lambda model: "bf16")
+    model = SimpleNamespace(precision="fp32", opt=SimpleNamespace(sources={"precision": source}))
+    with pytest.raises(ZeroDivisionError), sheet._in_fastest_precision(model):
+        assert model.precision == used
+        raise ZeroDivisionError
+    assert model.precision == "fp32"
 
 
 def _inner(mask):

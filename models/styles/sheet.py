@@ -1,6 +1,7 @@
 """The style sheet: each class's styles, drawn on one face, with the number to ask for them by."""
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from data.data_loader import collate
+from models import precision
 from models.styles.book import ClassStyles, StyleBook
 from models.styles.clusters import FeatureTable
 from models.styles.styles import Styles
@@ -26,7 +28,7 @@ _MOST_WORK = 4.6e9  # multiplications of a drawing on a CPU, counted as paramete
 _AT_ONCE = 20 * 128 * 128  # pixels that are drawn together: the weights of a large generator are then read once for all
 _GROUPS, _FEW_GROUPS = 7, 4  # of classes that are restyled together, instead of each class by itself; few if work is short
 _BESIDE = 4  # pixels on each side of a border that the styles of both sides have a say in
-_A_ROW, _PERSONS = 10, 20  # pictures in a row, and whole persons at the top
+_A_ROW, _PERSONS, _FEW_PERSONS = 10, 20, 10  # pictures in a row, and whole persons at the top; few if work is short
 _CLOSEUP = 0.35  # a region smaller than this share of the side is shown close up
 _SMALLEST_CLOSEUP = 96  # pixels; smaller ones are enlarged
 _REFRESH, _SAVED_EVERY = 2, 1.0  # seconds after which browsers load the page anew while it is drawn, and it is saved
@@ -44,8 +46,9 @@ def draw_sheet(model, dataset, table: FeatureTable, book: StyleBook, files: RunF
     sheet.save("The styles are being drawn: this page loads itself anew and fills. Should it stop filling, the drawing was "
                "broken off; run encode_features.py again.")
     print(f"Style sheet, filling as it is drawn: {files.folder / 'index.html'}", flush=True)
+    count = sheet.persons() + sum(len(found.centres) for found in book.classes.values())
     try:
-        with Progress(sheet.persons() + sum(len(found.centres) for found in book.classes.values())) as progress:
+        with _in_fastest_precision(model), Progress(count) as progress:
             for number, image in enumerate(sheet.person_drawings(dataset)):
                 sheet.add_person(number, image)
                 progress.update()
@@ -58,6 +61,18 @@ def draw_sheet(model, dataset, table: FeatureTable, book: StyleBook, files: RunF
         raise
     sheet.save(finished=True)
     return files.folder / "index.html"
+
+
+@contextlib.contextmanager
+def _in_fastest_precision(model):
+    """Within it the model computes in what is fastest here, as the drawings are small ones; unless the flag said what in."""
+    before = model.precision
+    if model.opt.sources.get("precision") != "command line":
+        model.precision = precision.fastest(model)
+    try:
+        yield
+    finally:
+        model.precision = before
 
 
 def _places(table: FeatureTable, book: StyleBook) -> dict[int, list[ClassStyles]]:
@@ -86,13 +101,13 @@ class _Sheet:
         self.pictures: dict[str, list[tuple]] = {}  # of each row: (file, caption, size)
         self.saved = 0.0
         self.facts = page_facts.of_options(model.opt, model)
-        self.largest, self.groups = self._affordable()
+        self.largest, self.groups, self.most_persons = self._affordable()
 
     # drawing
 
     def persons(self) -> int:
         """How many whole persons are drawn."""
-        return _PERSONS if self.book.persons else 0
+        return self.most_persons if self.book.persons else 0
 
     def person_drawings(self, dataset) -> Iterator[np.ndarray]:
         """(H, W, 3) uint8 for each of them, on the reference."""
@@ -129,13 +144,13 @@ class _Sheet:
                 mask = masks[found.label][y, x]
                 yield found, number, np.rint(own[y, x] * (1 - mask) + image[y, x] * mask).astype(np.uint8)
 
-    def _affordable(self) -> tuple[float, int]:
-        """The longer side of the drawings in pixels, and the groups of classes that share them."""
+    def _affordable(self) -> tuple[float, int, int]:
+        """The longer side of the drawings in pixels, the groups of classes that share them, and how many persons there are."""
         if self.model.device.type != "cpu":
-            return _LARGEST["cuda"], _GROUPS
+            return _LARGEST["cuda"], _GROUPS, _PERSONS
         parameters = sum(p.numel() for p in self.model.nets["G"].parameters())
         side = self.model.opt.needs.multiple * (_MOST_WORK / parameters) ** 0.5
-        return (_LARGEST["cpu"], _GROUPS) if side > _LARGEST["cpu"] else (side, _FEW_GROUPS)
+        return (_LARGEST["cpu"], _GROUPS, _PERSONS) if side > _LARGEST["cpu"] else (side, _FEW_GROUPS, _FEW_PERSONS)
 
     def _shrunk(self, batch):
         """A batch at the size that the sheet is drawn in."""
