@@ -408,9 +408,9 @@ def region(setting: Setting) -> Iterator[dict]:
         for precision, (side, count) in itertools.product(("bf16", "fp32"), setting.grid[:3]):
             in_precision(model, precision)
             batch, facts = face_batch(side, count), {"netG": kind, "precision": precision, "side": side, "batch": count}
-            yield measured(setting, partial(model.train_step, batch), {**facts, "what": "step"}, count)
+            yield measured(setting, partial(model.train_step, batch), {**facts, "work": "step"}, count)
             with model.as_at_test(), torch.no_grad():
-                yield measured(setting, partial(model.aimed_inference, batch), {**facts, "what": "picture"}, count)
+                yield measured(setting, partial(model.aimed_inference, batch), {**facts, "work": "picture"}, count)
         del model
         release(setting.torch_device)
 
@@ -420,17 +420,17 @@ def diffusion(setting: Setting) -> Iterator[dict]:
     from benchmarks.plain import face_batch
     from benchmarks.step import training_model
     side, count = (16, 2) if setting.small else (64, 32)
-    unet = ["--unet_channels", "8", "--unet_mult", "1,2", "--timesteps", "10", "--steps", "2"] if setting.small else []
+    unet = ["--unet_channels", "8", "--unet_mult", "1,2", "--unet_attention", "2", "--timesteps", "10", "--steps", "2"]
     model = training_model("--model", "diffusion", *setting.flags[:2], "--loadSize", str(side), "--resize_or_crop", "resize",
-                           *unet)
+                           *(unet if setting.small else []))
     batch = face_batch(side, count)
     for precision in ("bf16", "fp32"):
         in_precision(model, precision)
         facts = {"precision": precision, "side": side, "batch": count}
-        yield measured(setting, lambda: model.train_step(batch), {**facts, "what": "step"}, count)
+        yield measured(setting, lambda: model.train_step(batch), {**facts, "work": "step"}, count)
         with model.as_at_test():
             model.eval()
-            yield measured(setting, lambda: model.denoise({}, range(count), 0), {**facts, "what": "samples"}, count)
+            yield measured(setting, lambda: model.denoise({}, range(count), 0), {**facts, "work": "samples"}, count)
     with model.as_at_test():
         model.eval()
         yield {"file": save_pictures(setting, "diffusion.png", model.denoise({}, range(min(4, count)), 0))}
@@ -454,7 +454,7 @@ def loader(setting: Setting) -> Iterator[dict]:
                  "--dataroot", str(data)]
         model = training_model(*setting.flags, *flags)
         batch = face_batch(side, count)
-        yield measured(setting, lambda: model.train_step(batch), {"what": "one batch", "side": side, "batch": count}, count)
+        yield measured(setting, lambda: model.train_step(batch), {"work": "one batch", "side": side, "batch": count}, count)
         for threads in (0,) if setting.small else (0, 2, 8):
             steps = CreateDataLoader(model.opt.replace(nThreads=threads))
             for _ in steps.epoch(1):  # starts the processes
@@ -465,7 +465,7 @@ def loader(setting: Setting) -> Iterator[dict]:
                 watch.pictures += each["count"]
             synchronize(setting.torch_device)
             seconds, waited = watch.read()
-            yield {"what": "files", "nThreads": threads, "side": side, "batch": count,
+            yield {"work": "files", "nThreads": threads, "side": side, "batch": count,
                    "pictures_per_second": rounded(1 / seconds), "waiting_for_data": rounded(waited)}
 
 
