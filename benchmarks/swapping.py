@@ -11,9 +11,9 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
-from torch import nn
 
 from benchmarks._timing import peak_megabytes, report
 from data.face_alignment import ARCFACE, read_landmarks, similarity
@@ -47,8 +47,6 @@ def main():
     one.add_argument("--targets", type=int, default=3, help="swaps of each source")
     one.add_argument("--judge", default="", metavar="FILE", help="latest_net_I.pth of an identity network that the training "
                      "did not use, to measure with, too")
-    one.add_argument("--regressor", default="", metavar="FILE", help="where the regressor of pose and expression is kept")
-    one.add_argument("--seconds", type=float, default=90, help="of its training")
     two = commands.add_parser("video", help="flicker and memory on frames of a moving head")
     two.add_argument("--frames", type=int, default=100)
     two.add_argument("--size", type=int, default=256)
@@ -88,34 +86,30 @@ def read_faces(root, phase: str, side: int) -> Faces:
                  np.array([rows[name] for name in photos], np.float32))
 
 
-def expression_net(side: int) -> nn.Module:
-    """From aligned faces (N, 3, side, side) to EXPRESSIONS, less their `mean` and in units of their `deviation`."""
-    widths, side = (3, 24, 48, 96, 128), -(-side // 16)
-    layers = [layer for a, b in zip(widths, widths[1:]) for layer in (nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU())]
-    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * side * side, 128), nn.ReLU(),
-                        nn.Linear(128, len(EXPRESSIONS)))
-    net.mean, net.deviation = (nn.Buffer(torch.empty(len(EXPRESSIONS))) for _ in range(2))
-    return net
+class ExpressionReader:
+    """Ridge regression from oriented gradients (Dalal and Triggs 2005), which colours hardly change, to EXPRESSIONS."""
+
+    def __init__(self, faces: Faces, ridge: float = 3.0):
+        features = gradients(faces.pixels)
+        self.mean, self.deviation, self.middle = faces.expressions.mean(0), faces.expressions.std(0), features.mean(0)
+        features = features - self.middle
+        self.weight = np.linalg.solve(features.T @ features + ridge * np.eye(features.shape[1], dtype=np.float32),
+                                      features.T @ self.scaled(faces.expressions))
+
+    def scaled(self, expressions) -> np.ndarray:
+        """(n, 9) less the mean of the faces that it was made of, in their deviations."""
+        return (expressions - self.mean) / self.deviation
+
+    def __call__(self, pixels) -> np.ndarray:
+        """(n, S, S, 3) uint8 -> (n, 9), scaled."""
+        return (gradients(pixels) - self.middle) @ self.weight
 
 
-def regressor(faces: Faces, seconds: float, seed: int = 0) -> nn.Module:
-    """An `expression_net` after so many seconds of training."""
-    torch.manual_seed(seed)
-    random, net = np.random.default_rng(seed), expression_net(faces.pixels.shape[1])
-    net.mean.copy_(torch.from_numpy(faces.expressions.mean(0)))
-    net.deviation.copy_(torch.from_numpy(faces.expressions.std(0)))
-    optimizer, begun, done = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.02), time.monotonic(), 0.0
-    while done < 1:
-        for at in np.array_split(random.permutation(len(faces.names)), max(1, len(faces.names) // 64)):
-            done = (time.monotonic() - begun) / seconds
-            for group in optimizer.param_groups:
-                group["lr"] = 2e-3 * max(0.0, 1 - done)
-            image = faces.tensor(at) + 0.05 * torch.randn(1)  # another brightness
-            wanted = (torch.from_numpy(faces.expressions[at]) - net.mean) / net.deviation
-            optimizer.zero_grad()
-            nn.functional.smooth_l1_loss(net(image + 0.02 * torch.randn_like(image)), wanted).backward()
-            optimizer.step()
-    return net.eval()
+def gradients(pixels) -> np.ndarray:
+    """(n, S, S, 3) uint8 -> (n, 1764) float32, of faces of 64 x 64 pixels in cells of 8."""
+    histograms = cv2.HOGDescriptor((64, 64), (16, 16), (8, 8), (8, 8), 9)
+    return np.stack([histograms.compute(cv2.resize(cv2.cvtColor(one, cv2.COLOR_RGB2GRAY), (64, 64),
+                                                   interpolation=cv2.INTER_AREA)).ravel() for one in pixels])
 
 
 def measure_swaps(predictor, args):
@@ -123,7 +117,7 @@ def measure_swaps(predictor, args):
     model = predictor.model
     side = predictor.opt.loadSize
     test = read_faces(args.dataroot, "test", side)
-    net = _regressor(args, side)
+    reader = ExpressionReader(read_faces(args.dataroot, "train", side))
     people = np.unique(test.people)[:args.people]
     sources = np.array([np.flatnonzero(test.people == person)[0] for person in people])
     random = np.random.default_rng(0)
@@ -139,18 +133,7 @@ def measure_swaps(predictor, args):
              "with_oneself_l1": float(np.abs(own.astype(np.float32) - test.pixels[sources]).mean() / 255)}
     if args.judge:
         found["judge"] = identities(judge_of(args.judge), test, drawn, sources, of, targets)
-    report("swap", **found, **kept(net, test, drawn, targets, random))
-
-
-def _regressor(args, side):
-    if args.regressor and Path(args.regressor).is_file():
-        net = expression_net(side)
-        net.load_state_dict(torch.load(args.regressor, weights_only=True))
-        return net.eval()
-    net = regressor(read_faces(args.dataroot, "train", side), args.seconds)
-    if args.regressor:
-        torch.save(net.state_dict(), args.regressor)
-    return net
+    report("swap", **found, **kept(reader, test, drawn, targets, random))
 
 
 @torch.no_grad()
@@ -183,18 +166,13 @@ def identities(embed, faces: Faces, drawn, sources, of, targets) -> dict:
             "rank1": float(((made @ known[sources].T).argmax(1) == of).mean())}
 
 
-@torch.no_grad()
-def kept(net, faces: Faces, drawn, targets, random) -> dict:
+def kept(reader, faces: Faces, drawn, targets, random) -> dict:
     """Pose and expression: the swap's mean distance from its target, as a share of that of two random faces.
 
-    By a regressor, in the deviations of what is drawn, of those EXPRESSIONS that it reads from faces that are not swapped.
+    As an ExpressionReader reads them, in the deviations of what is drawn, of those EXPRESSIONS that it reads from faces that
+    are not swapped; and from what was drawn, with the reader's own errors in it.
     """
-    def read(pixels):
-        given = replace(faces, pixels=pixels)
-        return torch.cat([net(given.tensor(np.arange(i, min(i + _BATCH, len(pixels))))) for i in
-                          range(0, len(pixels), _BATCH)]).numpy()
-    of_faces, of_swaps = read(faces.pixels), read(drawn)
-    wanted = (faces.expressions - net.mean.numpy()) / net.deviation.numpy()
+    of_faces, of_swaps, wanted = reader(faces.pixels), reader(drawn), reader.scaled(faces.expressions)
     explained = 1 - ((of_faces - wanted) ** 2).mean(0) / wanted.var(0)
     counted = explained > _READABLE
     far = np.abs(of_faces[targets] - of_faces[random.permutation(targets)]).mean(0)
@@ -203,7 +181,7 @@ def kept(net, faces: Faces, drawn, targets, random) -> dict:
     return {"pose_and_expression": float((near / far)[counted].mean()),
             "of_a_random_pair": {name: round(float(share), 3) for name, share in zip(EXPRESSIONS, near / far)},
             "from_the_drawing": float((truth / far_truth)[counted].mean()),
-            "regressor_explains": {name: round(float(share), 3) for name, share in zip(EXPRESSIONS, explained)}}
+            "reader_explains": {name: round(float(share), 3) for name, share in zip(EXPRESSIONS, explained)}}
 
 
 # videos
@@ -253,7 +231,6 @@ def measure_video(predictor, args):
 
 def oval_in_photo(size: int) -> np.ndarray:
     """(size, size) bool: the face of `draw_frames` at rest, where swaps are pasted."""
-    import cv2
     look = replace(sample_look(np.random.default_rng(0)), pose=Pose(0, 0, 0, 0.9, (0.5, 0.445)))
     matrix = similarity(landmarks_of(look) * size - 0.5, ARCFACE * 64 - 0.5)
     return cv2.warpAffine(paste_mask(64), matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP) > 0.9
