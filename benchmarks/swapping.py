@@ -133,7 +133,7 @@ def measure_swaps(predictor, args):
              "with_oneself_l1": float(np.abs(own.astype(np.float32) - test.pixels[sources]).mean() / 255)}
     if args.judge:
         found["judge"] = identities(judge_of(args.judge), test, drawn, sources, of, targets)
-    report("swap", **found, **kept(reader, test, drawn, targets, random))
+    report("swapping", "swap", **found, **kept(reader, test, drawn, targets, random))
 
 
 @torch.no_grad()
@@ -222,7 +222,7 @@ def measure_video(predictor, args):
         face = oval_in_photo(args.size)
         differ = [np.array([np.abs(b - a).mean(2)[face].mean() for a, b in zip(one, one[1:])]) for one in (before, after)]
         still = ~(moves[1:] | moves[:-1])
-        report("video", frames=len(after), swapped=float(np.mean(changed)),
+        report("swapping", "video", frames=len(after), swapped=float(np.mean(changed)),
                flicker_at_rest=float(differ[1][still].mean() / differ[0][still].mean()),
                flicker_in_motion=float(differ[1][~still].mean() / differ[0][~still].mean()),
                frames_per_second=(len(times) - 1) / (times[-1] - times[0]), peak_mb_after_a_fifth=memory[len(memory) // 5],
