@@ -550,7 +550,7 @@ def build_engine(tensorrt, onnx_file: Path, path: Path, side: int, half: bool = 
 def demo(setting: Setting) -> Iterator[dict]:
     """The demo's training by its script's flags, then its held-out faces drawn in float32: their figures and pictures."""
     from benchmarks.precision import _figures
-    flags = argparse.Namespace(gpu_ids=setting.flags[1], more="--niter 1 --niter_decay 0" +
+    flags = argparse.Namespace(gpu_ids=setting.flags[1], more="--niter 1 --niter_decay 2" +
                                " --max_dataset_size 4 --loadSize 32" * setting.small)
     with tempfile.TemporaryDirectory() as folder:
         for precision in ("bf16",) if setting.small else ("bf16", "fp32", "fp16"):
