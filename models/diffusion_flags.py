@@ -9,7 +9,7 @@ from models.diffusion.shapes import flags_of_weights  # noqa: F401 - of what eve
 from options.flags import names, number, whole
 from util.errors import UserError
 
-DEFAULTS = {"lr": 1e-4, "beta1": 0.9, "ema": 0.9999, "loadSize": 64, "batchSize": 16, "display_freq": 20000, "print_freq": 1000,
+DEFAULTS = {"lr": 3e-4, "beta1": 0.9, "ema": 0.9999, "loadSize": 64, "batchSize": 16, "display_freq": 20000, "print_freq": 1000,
             "save_latest_freq": 20000}
 shapes_suffice = True  # weights without an opt.json, such as public ones, need no flags
 _OF_ADM = {"objective": "eps", "beta_schedule": "linear"}  # of its public weights, whose shapes do not tell
@@ -59,7 +59,7 @@ def _sampling_flags(parser):
 def _training_flags(parser):
     group = parser.add_argument_group("diffusion training", from_dataset=True)
     group.add_argument("--snr_gamma", type=number(0), default=0.0, help="min-SNR weighting of timesteps, such as 5; 0: none")
-    group.add_argument("--warmup", type=whole(0), default=5000, help="steps in which the learning rate rises to --lr")
+    group.add_argument("--warmup", type=whole(0), default=500, help="steps in which the learning rate rises to --lr")
     group.add_argument("--dropout", type=number(0, 1, below=True), default=0.0, help="dropout in residual blocks")
     group.add_argument("--condition_dropout", type=number(0, 1), default=0.1, help="how often the condition is left out, for "
                        "--guidance")
