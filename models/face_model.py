@@ -44,12 +44,23 @@ class FaceModel(BaseModel):
         super().__init__(opt)
         self.names = chosen(opt) if opt.condition != "none" else []
 
+    def start_training(self):
+        """Prepare for training. Weights lie channels last, which makes a step of small networks faster."""
+        self.nets.to(memory_format=torch.channels_last)
+        super().start_training()
+
     def prepare(self, batch):
         """Photos and, on a condition, their attributes on the device; drawn faces are asked to have these as well."""
         self.image = batch["image"].to(self.device, non_blocking=True)
         self.attributes = batch["attributes"].to(self.device, non_blocking=True) if self.names else None
         if self.names and self.training:
             self.seen().add(self.attributes)
+
+    def weights_hint(self, name, state):
+        """The flags that a network's state dict was made with."""
+        found = self.flags_of_weights({name: state})
+        return found and "its shapes say " + " ".join(f"--{key} {value}" for key, value in found.items()) + \
+            "; --loadSize and --attributes must be those of its training, too"
 
     @abstractmethod
     def draw(self, z: torch.Tensor, attributes: torch.Tensor | None) -> torch.Tensor:

@@ -28,6 +28,8 @@ def modify_commandline_options(parser, is_train: bool) -> None:
     group.add_argument("--gan_mode", choices=MODES, default="hinge", help="the adversarial loss")
     group.add_argument("--lambda_aux", type=number(0), default=1.0, help="weight of the attributes' cross-entropy, with "
                        "--condition auxiliary")
+    group.add_argument("--aux_of_drawn", action="store_true", help="have the discriminator learn attributes from drawn faces, "
+                       "too, as Odena et al. do; without, from true ones alone")
     group.add_argument("--lambda_r1", type=number(0), default=0.0, help="weight of the gradient penalty on true faces (R1); "
                        "0: none")
     group.add_argument("--r1_every", type=whole(1), default=1, help="steps from one of these penalties to the next, each so "

@@ -63,12 +63,6 @@ class GANModel(FaceModel):
         """The generator; of the discriminator, see Pix2PixHDModel."""
         return [self.nets["G"]]
 
-    def weights_hint(self, name, state):
-        """The flags that a network's state dict was made with."""
-        found = flags.flags_of_weights({name: state})
-        return found and "its shapes say " + " ".join(f"--{key} {value}" for key, value in found.items()) + \
-            "; --loadSize and --attributes must be those of its training, too"
-
     def seen(self):
         """See FaceModel."""
         return self.nets["G"].seen
@@ -109,12 +103,15 @@ class GANModel(FaceModel):
         return terms
 
     def loss_D(self):  # noqa: N802 - named after the network
-        """The adversarial loss, penalties on its gradient, and the attributes of true and of drawn faces."""
+        """The adversarial loss, penalties on its gradient, and the attributes of true faces; with --aux_of_drawn, as Odena et
+        al., also those that drawn faces were asked to have, which slows learning as long as these do not have them."""
         opt, (fake, fake_attributes) = self.opt, self.of_drawn
         real, real_attributes = self.discriminate(self.image)
         terms = discriminator_loss(real, fake, opt.gan_mode)
         if opt.condition == "auxiliary":
-            terms |= {"D_aux": self._auxiliary(real_attributes), "D_aux_fake": self._auxiliary(fake_attributes)}
+            terms["D_aux"] = self._auxiliary(real_attributes)
+            if opt.aux_of_drawn:
+                terms["D_aux_fake"] = self._auxiliary(fake_attributes)
         if opt.gan_mode == "wgangp":
             terms["D_GP"] = wasserstein_penalty(lambda image: self.discriminate(image)[0], self.image, self.drawn) * _LAMBDA_GP
         if opt.lambda_r1 and self.steps % opt.r1_every == 0:

@@ -28,6 +28,8 @@ def modify_commandline_options(parser, is_train: bool) -> None:
     group.add_argument("--rec", choices=("mse", "l1"), default="mse", help="error of a picture, summed over its pixels")
     group.add_argument("--beta", type=number(0), default=1.5, help="weight of the KL divergence of a picture, beside that sum")
     group.add_argument("--kld_warmup", type=whole(0), default=0, help="epochs in which that weight rises from 0")
+    group.add_argument("--condition_warmup", type=whole(0), default=4, help="epochs in which some faces, fewer and fewer, "
+                       "are drawn of another's z, so that the decoder learns what the attributes say before z says it")
     group.add_argument("--lambda_xcov", type=number(0), default=0.0, help="weight of the squared correlations of z and the "
                        "attributes of --condition, where z tells them as well, so that asking for others has little effect")
     group.add_argument("--lr_decay", type=number(0, 1, above=True), default=0.95, help="factor of the learning rate from one "

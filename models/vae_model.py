@@ -64,12 +64,6 @@ class VAEModel(FaceModel):
         opt = self.opt
         return {"V": lambda: VAE(opt.loadSize, opt.z_dim, len(self.names), opt.latent == "gaussian", opt.output_nc)}
 
-    def weights_hint(self, name, state):
-        """The flags that a state dict was made with."""
-        found = flags.flags_of_weights({name: state})
-        return found and "its shapes say " + " ".join(f"--{key} {value}" for key, value in found.items()) + \
-            "; sides and --attributes must be those of its training, too"
-
     def seen(self):
         """See FaceModel."""
         return self.nets["V"].seen
@@ -81,14 +75,16 @@ class VAEModel(FaceModel):
     def start_training(self):
         """Prepare for training, with the losses."""
         super().start_training()
-        self.kl_loss, self.beta = KLLoss(), self.opt.beta
+        self.kl_loss, self.beta, self.exchange = KLLoss(), self.opt.beta, 0.0
 
     def start_epoch(self, epoch):
-        """The learning rate falls by a factor an epoch; the weight of the KL divergence rises during the warm-up."""
+        """The learning rate falls by a factor an epoch; the weight of the KL divergence rises during its warm-up, and the share
+        of faces that are drawn of another's z falls during that of the condition."""
         opt = self.opt
         for group in self.optimizers["V"].param_groups:
             group["lr"] = opt.lr * opt.lr_decay ** (epoch - 1)
         self.beta = opt.beta * (min(1.0, (epoch - 1) / opt.kld_warmup) if opt.kld_warmup else 1.0)
+        self.exchange = max(0.0, 1 - (epoch - 0.5) / opt.condition_warmup) if self.names and opt.condition_warmup else 0.0
 
     def updates(self):
         """The network's."""
@@ -99,8 +95,11 @@ class VAEModel(FaceModel):
         the correlation of z with it."""
         gaussian = self.opt.latent == "gaussian"
         noise = torch.randn(len(self.image), self.opt.z_dim, device=self.device) if gaussian else None
+        exchanged = torch.rand(len(self.image), device=self.device) < self.exchange if self.exchange else None
+        if exchanged is not None:
+            exchanged[0] = False  # so that the encoder always learns
         with self.autocast():
-            drawn, mu, log_variance = self.nets["V"](self.image, self.attributes, noise)
+            drawn, mu, log_variance = self.nets["V"](self.image, self.attributes, noise, exchanged)
         self.drawn = drawn.float()
         terms = {"Rec": reconstruction(self.drawn, self.image, self.opt.rec)}
         if gaussian:

@@ -17,6 +17,7 @@ from models.losses.adversarial import MODES, discriminator_loss, generator_loss
 from models.losses.covariance import cross_correlation
 from models.models import create_model
 from models.networks import build
+from models.networks.face_gan import FaceDiscriminator
 from models.networks.seen_attributes import COUNT, SeenAttributes
 from models.networks.vae import VAE, sides
 from models.predictor import Predictor
@@ -97,6 +98,38 @@ def test_losses_are_sums_of_a_picture_and_the_mean_of_pictures(latent, terms, fa
     error = (model.drawn.detach() - batch["image"]).square().sum() / len(batch["image"])
     assert found["Rec"] == pytest.approx(float(error), rel=1e-5)
     assert model.beta == 1.0, "half of --beta, in the second of epochs 1 to 3"
+
+
+def test_faces_drawn_of_anothers_z_teach_what_the_attributes_say(faces):
+    torch.manual_seed(0)
+    net, image, attributes = build(lambda: VAE(SIDE, 4, 2)).eval(), torch.rand(3, 3, SIDE, SIDE), torch.eye(3)[:, :2]
+    exchanged = torch.tensor([True, True, False])
+    z = net.encode(image, attributes)[0]
+    drawn, *_ = net(image, attributes, torch.zeros_like(z), exchanged)
+    torch.testing.assert_close(drawn, net.decode(torch.stack([z[2], z[0], z[2]]), attributes))
+    shares = []
+    for more in (["--condition", "attributes", "--condition_warmup", "2"], []):
+        model = create_model(options(["--model", "vae", "--name", "x", "--dataroot", faces, "--loadSize", SIDE, *SHORT, *more]))
+        for epoch in (1, 2, 3):
+            model.start_epoch(epoch)
+            shares.append(model.exchange)
+    assert shares == [0.75, 0.25, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("condition", ["none", "projection", "auxiliary"])
+def test_what_differs_between_faces_reaches_the_heads_of_a_fresh_discriminator(condition):
+    torch.manual_seed(0)
+    net = build(lambda: FaceDiscriminator(64, 2, condition, 8))
+    faces = torch.nn.functional.interpolate(torch.rand(16, 3, 4, 4) * 2 - 1, 64, mode="bilinear")
+    logits, found = net(faces, torch.ones(16, 2))
+    assert logits.std() > 0.15 and (found is None or (found.std(0) > 0.1).all())
+
+
+def test_attributes_are_learned_from_true_faces_alone(faces):
+    opt = options(["--model", "gan", "--name", "x", "--dataroot", faces, "--loadSize", SIDE, *SHORT, "--ngf", "2", "--ndf", "2",
+                   "--condition", "auxiliary"])
+    found = create_model(opt).train_step(next(iter(CreateDataLoader(opt))))
+    assert found.keys() == {"G_GAN", "G_aux", "D_real", "D_fake", "D_aux"}
 
 
 def test_correlation_tells_what_z_says_of_attributes_whatever_its_size():
@@ -269,7 +302,7 @@ def test_from_python(trained, faces):
 def test_r1_and_augmentation_train(faces, tmp_path):
     succeed(call("train", "--model", "gan", "--name", "x", "--checkpoints_dir", tmp_path, "--dataroot", faces, *SHORT,
                  "--loadSize", SIDE, "--ngf", "2", "--ndf", "2", "--condition", "auxiliary", "--lambda_r1", "1",
-                 "--r1_every", "2", "--diffaug", "cutout,color", "--no_html", "--print_freq", "6"))
+                 "--r1_every", "2", "--diffaug", "cutout,color", "--aux_of_drawn", "--no_html", "--print_freq", "6"))
     log = (tmp_path / "x" / "loss_log.txt").read_text()
     assert all(f"{term}: " in log for term in ("G_GAN", "G_aux", "D_real", "D_fake", "D_aux", "D_aux_fake", "D_R1"))
     assert "latest_net_G_ema.pth" in {path.name for path in (tmp_path / "x").iterdir()}

@@ -67,10 +67,15 @@ class VAE(nn.Module):
             x = layer(x)
         return torch.tanh(self.last(x))
 
-    def forward(self, image, attributes=None, noise=None):
-        """(the face drawn again, mu, log_variance). noise: (N, z_dim) from N(0, I) to sample z with."""
+    def forward(self, image, attributes=None, noise=None, exchanged=None):
+        """(the face drawn again, mu, log_variance). noise: (N, z_dim) from N(0, I) to sample z with.
+
+        exchanged: bool (N,), which are drawn of another face's z, so that only their attributes tell what to draw.
+        """
         mu, log_variance = self.encode(image, attributes)
         z = mu if log_variance is None else mu + (0.5 * log_variance).exp() * noise
+        if exchanged is not None:
+            z = torch.where(exchanged[:, None], z.detach().roll(1, 0), z)
         return self.decode(z, attributes), mu, log_variance
 
 
