@@ -72,7 +72,7 @@ class DownBlock(nn.Module):
 
     def init_weights(self):
         """Orthogonal (as Brock et al. 2019): spectral norm leaves all directions their size then. It would shrink most of those
-        of a Gaussian matrix, by 30 in all, and what a face changes in the last features would be lost beside their mean."""
+        of a Gaussian matrix, so that what a face changes in the last features is about a tenth of this."""
         for layer in self.convs if self.skip is None else [*self.convs, self.skip]:
             nn.init.orthogonal_(layer.parametrizations.weight.original)
             nn.init.zeros_(layer.bias)
