@@ -34,6 +34,7 @@ _EVERY = 5  # one picture in so many is left out of them, to measure with
 _PICTURES = MOST * _EVERY // (_EVERY - 1)
 _LEAST_PSNR = 35.0  # dB, against the float pictures; below it, the most sensitive layers stay in float
 _MOST_SSIM_LOSS = 0.005  # that --precision auto takes for speed
+_MOST_IN_FLOAT, _RANKED_BY = 12, 4  # layers put back to float at most, and pictures that tell which: minutes, not hours
 _TOP_PSNR = 100.0  # of equal pictures
 _RECORD = 1  # its version
 
@@ -213,7 +214,8 @@ def _quantise(net: nn.Module, pictures: _Pictures, path: Path) -> tuple[OpenVino
 
     quantised = nncf.quantize_with_accuracy_control(
         plain, calibration, nncf.Dataset(held_out), validate, max_drop=_TOP_PSNR - _LEAST_PSNR,
-        drop_type=nncf.DropType.ABSOLUTE, **settings)
+        drop_type=nncf.DropType.ABSOLUTE, advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
+            max_num_iterations=_MOST_IN_FLOAT, ranking_subset_size=min(_RANKED_BY, len(held_out))), **settings)
     return save(quantised), _layers_in_float(quantised)
 
 
