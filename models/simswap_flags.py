@@ -15,6 +15,8 @@ def modify_commandline_options(parser, is_train: bool) -> None:
     set_defaults(parser, DEFAULTS, is_train)
     group = parser.add_argument_group("generator", architecture=True, from_dataset=True)
     group.add_argument("--ngf", type=whole(1), default=64, help="channels of the first layer; 64 as published")
+    group.add_argument("--n_downsample_global", type=whole(1, 5), default=3, help="halvings before the residual blocks; 3 as "
+                       "published, for 224 pixels, 2 for 64")
     group.add_argument("--n_blocks_global", type=whole(1), default=9, help="residual blocks; 9 as published")
     group.add_argument("--output_range", choices=RANGES, default="imagenet", help="colours by ImageNet's mean and deviation, "
                        "and a linear last layer; or in [0, 1], and a tanh last: published weights are of either kind")

@@ -45,8 +45,8 @@ class SimSwapModel(BaseModel):
 
     @staticmethod
     def needs(opt):
-        """Pairs of faces, of sides that can be halved three times."""
-        return Needs(("image", "source"), listed_by="image", multiple=8, least=32)
+        """Pairs of faces, of sides that can be halved as often as the generator does."""
+        return Needs(("image", "source"), listed_by="image", multiple=2 ** opt.n_downsample_global, least=32)
 
     # networks
 
@@ -54,7 +54,8 @@ class SimSwapModel(BaseModel):
         """G and I, and to train D."""
         opt = self.opt
         z_nc = opt.z_nc if opt.latent == "gaussian" else 0
-        makers = {"G": lambda: SimSwapGenerator(opt.ngf, opt.n_blocks_global, opt.output_range, z_nc)}
+        makers = {"G": lambda: SimSwapGenerator(opt.ngf, opt.n_blocks_global, opt.output_range, z_nc,
+                                                 opt.n_downsample_global)}
         if opt.role == "train":
             makers["D"] = lambda: MultiscaleDiscriminator(3, opt.ndf, opt.n_layers_D, num_D=opt.num_D,
                                                           intermediate_features=True)
@@ -170,7 +171,8 @@ class SimSwapModel(BaseModel):
         """Identity of the source, all else of the target."""
         opt, net, noise = self.opt, self.nets["G"], None
         if opt.latent == "gaussian":
-            noise = torch.randn(len(self.target), opt.z_nc, *(side // 8 for side in self.target.shape[2:]), device=self.device)
+            sides = (side >> opt.n_downsample_global for side in self.target.shape[2:])
+            noise = torch.randn(len(self.target), opt.z_nc, *sides, device=self.device)
         with self.autocast():
             self.fake, mu, log_variance = net(self.target.expand(-1, 3, -1, -1), self.identity, noise)
             fake, self.pred_real = self.nets["D"](self.fake), self.nets["D"](self.target.expand(-1, 3, -1, -1))

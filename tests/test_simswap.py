@@ -61,10 +61,11 @@ def test_the_generator_has_the_published_names_shapes_and_count(tmp_path):
     assert {name: tuple(state[name].shape) for name in shapes} == shapes
     assert {name.split(".")[0] for name in state} == {"first_layer", "down1", "down2", "down3", "BottleNeck", "up3", "up2",
                                                       "up1", "last_layer"}
-    assert describe(state) == {"ngf": 64, "n_blocks_global": 9, "latent": "none"}
-    small = build(lambda: SimSwapGenerator(4, 2))
+    assert describe(state) == {"ngf": 64, "n_downsample_global": 3, "n_blocks_global": 9, "latent": "none"}
+    small = build(lambda: SimSwapGenerator(4, 2, n_downsample=2))
+    assert describe(small.state_dict())["n_downsample_global"] == 2
     torch.save(small.state_dict(), tmp_path / "latest_net_G.pth")
-    again = build(lambda: SimSwapGenerator(4, 2), fresh=False)
+    again = build(lambda: SimSwapGenerator(4, 2, n_downsample=2), fresh=False)
     load(again, "G", tmp_path / "latest_net_G.pth", False, lambda *_: "")
     pair = torch.rand(1, 3, 32, 32), torch.rand(1, 512)
     assert torch.equal(small.eval()(*pair)[0], again.eval()(*pair)[0])
@@ -93,7 +94,8 @@ def test_a_wrong_range_is_told_by_the_first_picture(predictor, monkeypatch):
 # losses
 
 def test_losses_have_their_names_and_weights(root, tmp_path):
-    model, loader = training(root, tmp_path, "--from_scratch", "--batchSize", "4", "--latent", "gaussian")
+    model, loader = training(root, tmp_path, "--from_scratch", "--batchSize", "4", "--latent", "gaussian",
+                             "--n_downsample_global", "2")
     model.start_epoch(1)
     model.train()
     model.prepare(next(loader.epoch(1)))
