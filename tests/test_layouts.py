@@ -65,13 +65,20 @@ def test_a_run_goes_on_in_another_layout(name, before, after, root, tmp_path):
     assert_same_weights(model, twin)
 
 
+def layouts_of(model):
+    """Of each parameter whether it is in the plain layout, and whether channels-last; a 1x1 convolution's is both."""
+    return [(p.is_contiguous(), p.dim() == 4 and p.is_contiguous(memory_format=torch.channels_last))
+            for p in model.nets.parameters()]
+
+
 @pytest.mark.parametrize("name", MODELS)
-def test_weights_of_a_checkpoint_come_in_the_plain_layout(name, root, tmp_path):
+def test_weights_of_a_checkpoint_come_in_the_layout_of_a_new_network(name, root, tmp_path):
     model, _ = training(name, root, tmp_path)
+    layouts = layouts_of(model)
     with Checkpoint(tmp_path / "x") as checkpoint:
         checkpoint.save(lay_out(model, "channels_last"), Position())
     again = create_model(options(flags_of(name, root, tmp_path, *LOSSES, "--continue_train")))
-    assert all(p.is_contiguous() for p in again.nets.parameters())
+    assert layouts_of(again) == layouts
     assert_same_weights(model, again)
 
 
