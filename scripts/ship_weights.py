@@ -40,13 +40,20 @@ def ship(source: Path, target: Path, noise: dict[str, float] | None = None) -> N
     write_json(target / "opt.json", {"options": options, "seed": record["seed"], "versions": record["versions"], "notes": []})
 
 
+def strengths(text: str) -> dict[str, float]:
+    """{class: strength} of "cloth=0.95,hat=0.3". Raises ValueError for a class that faces do not have."""
+    found = {name: float(value) for name, value in (part.split("=") for part in text.split(","))}
+    if unknown := found.keys() - set(CELEBAMASK_HQ):
+        raise ValueError(f"no class of faces: {', '.join(sorted(unknown))}")
+    return found
+
+
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
-    parser.add_argument("--noise", type=lambda text: {name: float(value) for name, value in
-                                                      (part.split("=") for part in text.split(","))})
+    parser.add_argument("--noise", type=strengths, metavar="CLASS=S,...")
     ship(**vars(parser.parse_args()))
 
 

@@ -28,7 +28,8 @@ train --lambda_gan 0.3 --niter 4 --niter_decay 0
 train --lambda_gan 1 --niter 4 --niter_decay 4
 train --lambda_gan 0.7 --niter 5 --niter_decay 6
 
-# noise where it passes for texture; encoded with the weights in the form in which they are drawn with, so that styles and encoder belong together
+# with noise where it passes for texture alone; encoded with the weights in the form in which they are drawn with, so that
+# styles and encoder belong together
 "$python" scripts/ship_weights.py "$work/$name" "$ship" --noise cloth=0.95,hat=0.3,hair=0.4
 "$python" encode_features.py --name "$(basename "$ship")" --checkpoints_dir "$(dirname "$ship")" --dataroot "$data" \
     --gpu_ids "${GPU_IDS:--1}" --max_dataset_size 1000 --no_style_sheet

@@ -1,7 +1,9 @@
 """Styles: encoding many photos, the record of what was found, the style sheet, and choosing by name."""
 import json
 import re
+import runpy
 import shutil
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from data.dataset_spec import CELEBAMASK_HQ
 from data.grouping import grouped
 from models.predictor import Predictor
 from models.styles import sheet
@@ -16,7 +19,7 @@ from models.styles.book import StyleBook
 from models.styles.clusters import FeatureTable
 from models.styles.drawing import StyledDrawing
 from models.styles.styles import RANDOM, Choice, Encoded, Styles
-from tests.conftest import CLASSES, LOSSES, NETWORK, SIDE, SIZES, call, picture, save, succeed, tree
+from tests.conftest import CLASSES, LOSSES, NETWORK, ROOT, SIDE, SIZES, call, picture, save, succeed, tree
 from util.checkpoint import read_tensors
 from util.errors import UserError
 
@@ -442,6 +445,7 @@ def test_looks_differ_and_the_first_is_the_only_one_of_a_plain_run(trained, root
     (["--style", "nosuch=0"], "--style nosuch=0: .nosuch. is no class"),
     (["--style", "1=77"], "--style 1=77: there is no such"),
     (["--sample", "prior"], "--sample prior: .*--use_vae"),
+    (["--texture", "1"], "--texture: only --netG region"),
     (["--cluster_path", "other.npy"], "choose features_clustered_010.npy")])
 def test_styles_that_there_are_not(trained, root, tmp_path, flags, said):
     error = draw(trained, root, tmp_path, *flags, status=2)
@@ -468,3 +472,18 @@ def test_names_come_from_the_book_where_the_data_is_gone(trained, root):
     assert predictor.model.drawing.styles.label_of("1", "--style") == 1
     styles = Styles(3, {}, spec=predictor.opt.spec, names={"hair": 4})
     assert styles.label_of("hair", "--style") == 4
+
+
+def test_texture_chooses_the_noise_of_the_region_generator(trained_region):
+    generators = [Predictor.load(trained_region / "faces", gpu_ids="-1", texture=number).model.nets["G"] for number in (0, 3)]
+    assert [net.texture for net in generators] == [0, 3]
+
+
+def test_shipped_weights_have_noise_in_the_named_classes_alone(trained_region, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    script = runpy.run_path(str(ROOT / "scripts" / "ship_weights.py"))
+    script["ship"](trained_region / "faces", tmp_path / "shipped", script["strengths"]("cloth=0.5,hair=0.25"))
+    noise = read_tensors(tmp_path / "shipped" / "latest_net_G.pth")["noise_strength"]
+    assert {name: value for name, value in zip(CELEBAMASK_HQ, noise.tolist()) if value} == {"hair": 0.25, "cloth": 0.5}
+    with pytest.raises(ValueError, match="hats"):
+        script["strengths"]("hats=1")
