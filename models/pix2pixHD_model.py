@@ -137,8 +137,8 @@ class Pix2PixHDModel(BaseModel):
                              edge_nc=int(not opt.no_instance), feat_nc=features, one_hot=bool(opt.label_nc),
                              of_classes=opt.label_feat, norm_G=opt.norm_G, texture=getattr(opt, "texture", 0))
         return generator(condition + features, opt.output_nc, opt.ngf, opt.netG, opt.n_downsample_global, opt.n_blocks_global,
-                         opt.n_local_enhancers, opt.n_blocks_local, feat_skip=features if opt.feat_skip else 0, norm=opt.norm,
-                         upsample=opt.upsample, use_dropout=opt.use_dropout)
+                         opt.n_local_enhancers, opt.n_blocks_local, feat_skip=features if opt.feat_skip else 0,
+                         feat_nc=features, norm=opt.norm, upsample=opt.upsample, use_dropout=opt.use_dropout)
 
     def load_generator(self) -> bool:
         """Load the generator, in addition to the encoder that is loaded; False if there is no such checkpoint.

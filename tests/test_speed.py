@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from models.networks import define_G, winograd
-from models.networks.convolution import NarrowConv2d
+from models.networks.convolution import InputConv2d, NarrowConv2d
 from models.networks.recompute import checkpoint_activations
 from models.networks.winograd import Conv3x3
 from options.base_options import check_shared
@@ -38,8 +38,11 @@ def gradients(convolve, x, weight, bias):
     return [y, *torch.autograd.grad((y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum(), inputs)]
 
 
+@pytest.mark.parametrize("onednn", [True, False])
 @pytest.mark.parametrize("count, height, width", [(1, 10, 10), (2, 8, 14), (3, 4, 30)])
-def test_fast_convolution_and_its_gradients_are_those_of_the_direct_one(wide, count, height, width):
+def test_fast_convolution_and_its_gradients_are_those_of_the_direct_one(wide, count, height, width, onednn, monkeypatch):
+    if not onednn:
+        monkeypatch.setattr(winograd, "_onednn_linear", None)
     x = torch.randn(count, 256, height + 2, width + 2)
     assert wide._pays(x)
     got = gradients(winograd._Winograd.apply, x, wide.weight, wide.bias)
@@ -65,6 +68,36 @@ def test_narrow_convolution_and_its_gradients_are_those_of_the_direct_one(count,
     wanted = gradients(lambda *t: F.conv2d(*(v.double() for v in t)), x, net.weight, net.bias)
     for a, b in zip(got, wanted, strict=True):
         assert (a - b).abs().max() < 1e-5 * b.abs().max()
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("features", [0, 2, 3, 5])
+def test_a_generators_first_convolution_has_the_gradients_of_a_plain_one_but_of_the_label_map(features, bf16):
+    torch.manual_seed(0)
+    net, x = InputConv2d(12, 8, 7, features), torch.randn(2, 12, 15, 11, requires_grad=True)
+    assert net._pays(x) and not net._pays(x.detach()) and not InputConv2d(12, 8, 7)._pays(x)
+
+    def gradients_of(direct):
+        net.direct = direct
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            y = net(x).float()
+        return [y, *torch.autograd.grad((y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum(), [x, *net.parameters()])]
+
+    (y, of_x, *of_parameters), (wanted, of_whole, *others) = gradients_of(False), gradients_of(True)
+    assert not of_x[:, :12 - features].any()
+    for a, b in zip([y, of_x[:, 12 - features:], *of_parameters], [wanted, of_whole[:, 12 - features:], *others], strict=True):
+        assert a.shape == b.shape and a.dtype == torch.float32
+        assert torch.linalg.vector_norm(a - b) <= (0.02 if bf16 else 1e-6) * torch.linalg.vector_norm(b)
+
+
+def test_narrow_convolution_in_16_bits_is_that_in_float_but_for_rounding():
+    torch.manual_seed(0)
+    net, x = NarrowConv2d(16, 3, 7), torch.randn(1, 16, 20, 20)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert net._pays(x)
+        found = net(x)
+    wanted = net(x)
+    assert (found - wanted).abs().max() < 0.02 * wanted.abs().max()
 
 
 @pytest.mark.parametrize("change", ["odd", "narrow", "small", "autocast", "double"])

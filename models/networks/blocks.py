@@ -4,7 +4,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from models.networks.convolution import NarrowConv2d
+from models.networks.convolution import InputConv2d, NarrowConv2d
 from models.networks.recompute import Layers
 from models.networks.winograd import Conv3x3
 from util.errors import UserError
@@ -36,14 +36,14 @@ class InstanceNorm2d(nn.InstanceNorm2d):
         return y
 
 
-def conv_norm_relu(in_nc: int, out_nc: int, norm: str, kernel: int = 3, stride: int = 1, padding: int = 1) -> list:
-    """Convolution, norm, ReLU."""
-    return [nn.Conv2d(in_nc, out_nc, kernel, stride, padding), norm_layer(norm, out_nc), nn.ReLU(inplace=True)]
+def conv_norm_relu(in_nc: int, out_nc: int, norm: str, stride: int) -> list:
+    """3x3 convolution, norm, ReLU."""
+    return [nn.Conv2d(in_nc, out_nc, 3, stride, padding=1), norm_layer(norm, out_nc), nn.ReLU(inplace=True)]
 
 
-def first_layers(in_nc: int, width: int, norm: str) -> list:
-    """A 7x7 convolution with reflection padding, norm, ReLU."""
-    return [nn.ReflectionPad2d(3), *conv_norm_relu(in_nc, width, norm, kernel=7, padding=0)]
+def first_layers(in_nc: int, width: int, norm: str, feat_nc: int | None = None) -> list:
+    """A 7x7 convolution with reflection padding, norm, ReLU. feat_nc: see InputConv2d."""
+    return [nn.ReflectionPad2d(3), InputConv2d(in_nc, width, 7, feat_nc), norm_layer(norm, width), nn.ReLU(inplace=True)]
 
 
 def last_layers(width: int, out_nc: int) -> list:

@@ -18,9 +18,10 @@ from models.networks.blocks import (
 from models.networks.recompute import Layers, run_layers
 
 
-def global_layers(input_nc, output_nc, ngf, n_downsample, n_blocks, norm, use_dropout=False, upsample="transpose"):
+def global_layers(input_nc, output_nc, ngf, n_downsample, n_blocks, norm, use_dropout=False, upsample="transpose",
+                  feat_nc=None):
     """The layers of the global generator in order, ending in padding, convolution and tanh."""
-    return [*first_layers(input_nc, ngf, norm), *down_layers(ngf, n_downsample, norm),
+    return [*first_layers(input_nc, ngf, norm, feat_nc), *down_layers(ngf, n_downsample, norm),
             *(ResnetBlock(ngf * 2 ** n_downsample, norm, use_dropout) for _ in range(n_blocks)),
             *up_layers(ngf, n_downsample, norm, upsample), *last_layers(ngf, output_nc)]
 
@@ -58,13 +59,15 @@ class GlobalGenerator(nn.Module):
     """Downsampling, residual blocks, upsampling (Wang et al. 2018, section 3.2; Johnson et al. 2016).
 
     feat_skip: how many of the last input channels have a skip connection to the output (0: none, as in pix2pixHD).
+    feat_nc: how many of the last input channels need a gradient in training; None: all.
     """
 
     def __init__(self, input_nc: int, output_nc: int, ngf: int = 64, n_downsample: int = 3, n_blocks: int = 9,
-                 norm: str = "instance", use_dropout: bool = False, upsample: str = "transpose", feat_skip: int = 0):
+                 norm: str = "instance", use_dropout: bool = False, upsample: str = "transpose", feat_skip: int = 0,
+                 feat_nc: int | None = None):
         super().__init__()
-        self.model = Layers(*global_layers(input_nc, output_nc, ngf, n_downsample, n_blocks, norm, use_dropout,
-                                                  upsample))
+        self.model = Layers(*global_layers(input_nc, output_nc, ngf, n_downsample, n_blocks, norm, use_dropout, upsample,
+                                           feat_nc))
         self.skip = FeatureSkip(feat_skip, output_nc) if feat_skip else None
 
     def forward(self, x):
@@ -80,14 +83,14 @@ class LocalEnhancer(nn.Module):
 
     def __init__(self, input_nc: int, output_nc: int, ngf: int = 32, n_downsample_global: int = 3,
                  n_blocks_global: int = 9, n_local_enhancers: int = 1, n_blocks_local: int = 3, norm: str = "instance",
-                 use_dropout: bool = False, upsample: str = "transpose", feat_skip: int = 0):
+                 use_dropout: bool = False, upsample: str = "transpose", feat_skip: int = 0, feat_nc: int | None = None):
         super().__init__()
         self.n_local_enhancers = n_local_enhancers
         self.model = Layers(*global_layers(input_nc, output_nc, ngf * 2 ** n_local_enhancers, n_downsample_global,
-                                                  n_blocks_global, norm, use_dropout, upsample)[:-3])
+                                            n_blocks_global, norm, use_dropout, upsample, feat_nc)[:-3])
         for n in range(1, n_local_enhancers + 1):
             width = ngf * 2 ** (n_local_enhancers - n)
-            down = [*first_layers(input_nc, width, norm), *conv_norm_relu(width, width * 2, norm, stride=2)]
+            down = [*first_layers(input_nc, width, norm, feat_nc), *conv_norm_relu(width, width * 2, norm, stride=2)]
             up = [*(ResnetBlock(width * 2, norm, use_dropout) for _ in range(n_blocks_local)),
                   up_conv(width * 2, width, upsample), norm_layer(norm, width), nn.ReLU(inplace=True)]
             if n == n_local_enhancers:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from models.networks.convolution import FastConv2d
+from models.networks.convolution import FastConv2d, channels_first
 
 _WIDE = 256  # the least number of channels: with fewer, transforming the tiles takes longer than the products save,
 _PIXELS_A_CHANNEL = 0.25  # and the least pixels of a batch for each channel: with fewer, transforming the weights does
@@ -18,6 +18,8 @@ _KERNEL = torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1
 _OUTPUT = torch.tensor([[1.0, 1, 1, 0], [0, 1, -1, -1]])
 # in both directions at once, on flattened tiles: (16, 16), (16, 9), (4, 16)
 _INPUT_2D, _KERNEL_2D, _OUTPUT_2D = (torch.kron(one, one) for one in (_INPUT, _KERNEL, _OUTPUT))
+
+_onednn_linear = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 
 
 class Conv3x3(FastConv2d):
@@ -31,25 +33,40 @@ class Conv3x3(FastConv2d):
         return _Winograd.apply(x, self.weight, self.bias)
 
     def pays(self, x) -> bool:
-        """For many channels and enough pixels; the output must consist of whole blocks."""
+        """In float32, for many channels and enough pixels; the output must consist of whole blocks."""
         height, width = x.shape[-2] - 2, x.shape[-1] - 2
         large = min(self.weight.shape[:2]) >= _WIDE and len(x) * height * width >= _PIXELS_A_CHANNEL * self.in_channels
-        return large and height % _STEP == width % _STEP == 0
+        plain = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        return plain and large and height % _STEP == width % _STEP == 0
+
+
+def _products(a, b):
+    """(16, M, N), (16, L, N) -> a @ b.mT, (16, M, L).
+
+    By oneDNN, as PyTorch computes linear layers in 16 bits: its float32 products are MKL's, which uses AVX-512 on Intel's
+    processors only and so is half as fast on AMD's.
+    """
+    if _onednn_linear is None:
+        return torch.bmm(a, b.mT)
+    products = a.new_empty(len(a), a.shape[1], b.shape[1])
+    for i in range(len(a)):
+        products[i].copy_(_onednn_linear(a[i], b[i], None, "none", [], ""))
+    return products
 
 
 def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """(N, C, H, W), (K, C, 3, 3), (K,) -> (N, K, H - 2, W - 2)."""
-    products = torch.bmm(_kernels(weight), _tiles(x))
+    products = _products(_kernels(weight), _tiles(x).mT)
     return _untiled(_OUTPUT_2D @ products.flatten(1), x).add_(bias[:, None, None])
 
 
 def _gradients(gradient: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The gradients of x and weight. Transformed tiles and weights are recomputed: they are large, and cheap to compute."""
     of_products = (_OUTPUT_2D.T @ _tiled(gradient)).view(_TILE**2, weight.shape[0], -1)
-    of_tiles = torch.bmm(_kernels(weight).transpose(1, 2), of_products)
+    of_tiles = _products(of_products.mT, _kernels(weight).mT)
     of_x = _gathered(_INPUT_2D.T @ of_tiles.flatten(1), x)
     del of_tiles
-    of_kernels = torch.bmm(of_products, _tiles(x).transpose(1, 2))
+    of_kernels = _products(of_products, _tiles(x))
     return of_x, (_KERNEL_2D.T @ of_kernels.flatten(1)).T.reshape(weight.shape).contiguous()
 
 
@@ -90,11 +107,12 @@ def _tiles(x):
 
 
 def _gathered(tiles, x):
-    """The adjoint of cutting x into tiles: (16, C * N * tiles) -> the shape of x."""
-    whole = torch.zeros_like(x)
-    for (i, j), pixels in _places(whole):
-        pixels += tiles[i * _TILE + j].view(pixels.shape)
-    return whole
+    """The adjoint of cutting x into tiles: (16, N * tiles * C) -> the shape of x."""
+    n, c, height, width = x.shape
+    whole = x.new_zeros(n, height, width, c)
+    for (i, j), pixels in _places(whole.permute(0, 3, 1, 2)):
+        pixels.permute(1, 2, 3, 0).add_(tiles[i * _TILE + j].view(n, *pixels.shape[2:], c))
+    return channels_first(whole)
 
 
 def _untiled(blocks, x):
