@@ -26,8 +26,10 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture
-def wide():
-    """A wide convolution, and one value of each kind of input that it may meet."""
+def wide(monkeypatch):
+    """A convolution that counts as wide on any processor."""
+    monkeypatch.setattr(winograd, "_WIDE", 256)
+    monkeypatch.setattr(winograd, "_PIXELS_A_CHANNEL", 0.25)
     torch.manual_seed(0)
     return Conv3x3(256, 288).requires_grad_(True)
 
