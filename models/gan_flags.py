@@ -30,6 +30,8 @@ def modify_commandline_options(parser, is_train: bool) -> None:
                        "--condition auxiliary")
     group.add_argument("--aux_of_drawn", action="store_true", help="have the discriminator learn attributes from drawn faces, "
                        "too, as Odena et al. do; without, from true ones alone")
+    group.add_argument("--lambda_ms", type=number(0), default=0.0, help="weight of the mode seeking loss, where faces with "
+                       "the same attributes are too much alike; 0: none")
     group.add_argument("--lambda_r1", type=number(0), default=0.0, help="weight of the gradient penalty on true faces (R1); "
                        "0: none")
     group.add_argument("--r1_every", type=whole(1), default=1, help="steps from one of these penalties to the next, each so "

@@ -9,7 +9,7 @@ from data.base_dataset import Needs
 from models import gan_flags as flags
 from models.diffaug import DiffAugment
 from models.face_model import FaceModel, turned
-from models.losses.adversarial import discriminator_loss, generator_loss, wasserstein_penalty
+from models.losses.adversarial import discriminator_loss, generator_loss, mode_seeking_loss, wasserstein_penalty
 from models.losses.gradient_penalty import gradient_penalty
 from models.networks.face_gan import FaceDiscriminator, FaceGenerator
 from models.sampling_flags import asked
@@ -84,44 +84,54 @@ class GANModel(FaceModel):
         """G first: it stores the faces and D's logits, which D's loss uses."""
         return ("G", self.loss_G), ("D", self.loss_D)
 
-    def discriminate(self, image: torch.Tensor):
-        """(N, C, S, S) -> float32 logits (N,), and (N, A) of the auxiliary head or None. Augmented, as --diffaug says."""
+    def discriminate(self, image: torch.Tensor, attributes: torch.Tensor | None):
+        """(N, C, S, S), (N, A) or None -> float32 logits (N,), and (N, A) of the auxiliary head or None. The pictures are
+        augmented, as --diffaug says."""
         if self.opt.diffaug:
             image = DiffAugment.draw(set(self.opt.diffaug.split(",")), image).picture(image)
         with self.autocast():
-            logits, attributes = self.nets["D"](image, self.attributes)
-        return logits.float(), None if attributes is None else attributes.float()
+            logits, found = self.nets["D"](image, attributes)
+        return logits.float(), None if found is None else found.float()
 
     def loss_G(self):  # noqa: N802 - named after the network
-        """The adversarial loss and, of an auxiliary head, the attributes that the faces were asked to have."""
-        z = torch.randn(len(self.image), self.opt.z_dim, device=self.device)
-        self.drawn = self.draw(z, self.attributes)
-        self.of_drawn = self.discriminate(self.drawn)
-        terms = {"G_GAN": generator_loss(self.of_drawn[0], self.opt.gan_mode)}
-        if self.opt.condition == "auxiliary":
-            terms["G_aux"] = self._auxiliary(self.of_drawn[1])
+        """The adversarial loss and, of an auxiliary head, the attributes that the faces were asked to have; with --lambda_ms
+        also how much faces differ that were asked to have the same ones, of another z."""
+        opt, count = self.opt, len(self.image)
+        z = torch.randn(count, opt.z_dim, device=self.device)
+        pairs, self.asked = count // 2 if opt.lambda_ms else 0, self.attributes
+        if pairs and self.asked is not None:
+            self.asked = torch.cat([self.asked[:count - pairs], self.asked[:pairs]])
+        self.drawn = self.draw(z, self.asked)
+        self.of_drawn = self.discriminate(self.drawn, self.asked)
+        terms = {"G_GAN": generator_loss(self.of_drawn[0], opt.gan_mode)}
+        if opt.condition == "auxiliary":
+            terms["G_aux"] = self._auxiliary(self.of_drawn[1], self.asked)
+        if pairs:
+            terms["G_MS"] = opt.lambda_ms * mode_seeking_loss(self.drawn[:pairs], self.drawn[-pairs:], z[:pairs], z[-pairs:])
         return terms
 
     def loss_D(self):  # noqa: N802 - named after the network
         """The adversarial loss, penalties on its gradient, and the attributes of true faces; with --aux_of_drawn, as Odena et
         al., also those that drawn faces were asked to have, which slows learning as long as these do not have them."""
         opt, (fake, fake_attributes) = self.opt, self.of_drawn
-        real, real_attributes = self.discriminate(self.image)
+        real, real_attributes = self.discriminate(self.image, self.attributes)
         terms = discriminator_loss(real, fake, opt.gan_mode)
         if opt.condition == "auxiliary":
-            terms["D_aux"] = self._auxiliary(real_attributes)
+            terms["D_aux"] = self._auxiliary(real_attributes, self.attributes)
             if opt.aux_of_drawn:
-                terms["D_aux_fake"] = self._auxiliary(fake_attributes)
+                terms["D_aux_fake"] = self._auxiliary(fake_attributes, self.asked)
         if opt.gan_mode == "wgangp":
-            terms["D_GP"] = wasserstein_penalty(lambda image: self.discriminate(image)[0], self.image, self.drawn) * _LAMBDA_GP
+            terms["D_GP"] = _LAMBDA_GP * wasserstein_penalty(lambda image: self.discriminate(image, self.attributes)[0],
+                                                             self.image, self.drawn)
         if opt.lambda_r1 and self.steps % opt.r1_every == 0:
-            penalty = gradient_penalty(lambda image: [self.discriminate(image)[0][:, None, None, None]], self.image)
+            penalty = gradient_penalty(lambda image: [self.discriminate(image, self.attributes)[0][:, None, None, None]],
+                                       self.image)
             terms["D_R1"] = penalty * (opt.lambda_r1 / 2 * opt.r1_every)
         self.of_drawn = None  # so that the backward pass can free activations
         return terms
 
-    def _auxiliary(self, found):
-        return F.binary_cross_entropy_with_logits(found, self.attributes) * self.opt.lambda_aux
+    def _auxiliary(self, found, attributes):
+        return F.binary_cross_entropy_with_logits(found, attributes) * self.opt.lambda_aux
 
     # results
 

@@ -13,7 +13,7 @@ from datasets import label_attributes
 from models.attributes_model import AttributeOracle, bars, blurred
 from models.face_model import rivals, turned
 from models.latents import directions
-from models.losses.adversarial import MODES, discriminator_loss, generator_loss
+from models.losses.adversarial import MODES, discriminator_loss, generator_loss, mode_seeking_loss
 from models.losses.covariance import cross_correlation
 from models.models import create_model
 from models.networks import build
@@ -160,6 +160,30 @@ def test_adversarial_losses_pull_the_right_way(mode):
     fake.grad = None
     generator_loss(fake, mode).backward()
     assert fake.grad < 0
+
+
+def test_mode_seeking_rewards_faces_that_differ_as_their_z_do():
+    torch.manual_seed(0)
+    first, second = (torch.rand(4, 3, 8, 8, requires_grad=True) for _ in range(2))
+    z = torch.randn(2, 4, 5)
+    loss = mode_seeking_loss(first, second, *z)
+    loss.backward()
+    torch.testing.assert_close(first.grad.sign(), (second - first).detach().sign(), msg="apart")
+    assert loss > mode_seeking_loss(first, first + 2 * (second - first), *z)
+    assert loss < mode_seeking_loss(first, second, 2 * z[0], 2 * z[1])
+
+
+@pytest.mark.parametrize("condition, batch", [("auxiliary", 4), ("auxiliary", 3), ("none", 4), ("projection", 1)])
+def test_mode_seeking_asks_for_each_vector_of_attributes_twice(condition, batch, faces):
+    opt = options(["--model", "gan", "--name", "x", "--dataroot", faces, "--loadSize", SIDE, *SHORT, "--ngf", "2", "--ndf", "2",
+                   "--batchSize", str(batch), "--condition", condition, "--lambda_ms", "0.1"])
+    model = create_model(opt)
+    found = model.train_step(next(iter(CreateDataLoader(opt))))
+    pairs = batch // 2
+    assert ("G_MS" in found) == (pairs > 0)
+    if condition != "none":
+        assert torch.equal(model.asked[batch - pairs:], model.asked[:pairs]) and len(model.asked) == batch
+        assert torch.equal(model.asked[:batch - pairs], model.attributes[:batch - pairs])
 
 
 def test_turning_an_attribute_on_turns_those_off_that_it_excludes():

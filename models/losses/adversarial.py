@@ -25,6 +25,13 @@ def generator_loss(fake: torch.Tensor, mode: str) -> torch.Tensor:
     return {"lsgan": lambda: (fake - 1).square(), "vanilla": lambda: F.softplus(-fake)}.get(mode, lambda: -fake)().mean()
 
 
+def mode_seeking_loss(first: torch.Tensor, second: torch.Tensor, z_first: torch.Tensor, z_second: torch.Tensor) -> torch.Tensor:
+    """Pairs of faces (N, C, H, W) on the same condition, of z (N, z_dim) each -> scalar: how far apart the z of a pair are, in
+    multiples of how far apart its faces are (Mao et al. 2019, arXiv:1903.05628)."""
+    faces, codes = ((a - b).abs().flatten(1).mean(1) for a, b in ((first, second), (z_first, z_second)))
+    return 1 / ((faces / codes).mean() + 1e-5)
+
+
 def wasserstein_penalty(critic: Callable[[torch.Tensor], torch.Tensor], real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
     """E[(||grad D|| - 1)^2] between real and drawn pictures (Gulrajani et al. 2017, arXiv:1704.00028) -> scalar."""
     share = torch.rand(len(real), 1, 1, 1, device=real.device)
