@@ -16,15 +16,10 @@ from util.util import tensor2im
 _RIGHT, _WRONG, _GREY = (0.1, 0.6, 0.2), (0.85, 0.2, 0.1), (0.35, 0.45, 0.6)
 
 
-class AttributesModel(BaseModel):
+class AttributesModel(BaseModel, flags=flags):
     """Network A (the classifier), update A."""
 
     dataset_mode = flags.dataset_mode
-    modify_commandline_options = staticmethod(flags.modify_commandline_options)
-    check_options = staticmethod(flags.check_options)
-    flags_of_weights = staticmethod(flags.flags_of_weights)
-    start_from = staticmethod(flags.start_from)
-    settle_defaults = staticmethod(flags.settle_defaults)
 
     @staticmethod
     def needs(opt):

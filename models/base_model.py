@@ -24,6 +24,7 @@ from util.experiment import experiment_folder
 from util.gradient_exchange import GradientExchange
 
 _MAX_OVERFLOWS = 50  # consecutive fp16 steps that overflow, after which training is given up
+_ABOUT_FLAGS = ("modify_commandline_options", "settle_defaults", "check_options", "flags_of_weights", "start_from")
 
 
 class BaseModel(nn.Module, ABC):
@@ -35,6 +36,7 @@ class BaseModel(nn.Module, ABC):
     max_norm: {update: maximum 2-norm of its gradients, to which they are clipped}.
     abilities: which of ABILITIES the model has, beside training and inference.
 
+    A class statement with `flags=module` takes the static methods about flags from there, so that --help need not import torch.
     The constructor only stores the options; `setup` then builds, loads and prepares the model, in steps that subclasses extend.
     """
 
@@ -106,6 +108,13 @@ class BaseModel(nn.Module, ABC):
         self.eval().requires_grad_(False)
 
     # the interface of a model
+
+    def __init_subclass__(cls, flags=None, **others):
+        """flags: a module that has the static methods about flags, or some of them."""
+        super().__init_subclass__(**others)
+        for name in _ABOUT_FLAGS:
+            if hasattr(flags, name):
+                setattr(cls, name, staticmethod(getattr(flags, name)))
 
     @staticmethod
     def modify_commandline_options(parser, is_train: bool) -> None:

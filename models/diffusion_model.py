@@ -21,16 +21,11 @@ _SHOWN_STEPS = 6
 _AMPLIFIED = 4  # how much larger the difference of low frequencies is shown
 
 
-class DiffusionModel(DenoisingModel):
+class DiffusionModel(DenoisingModel, flags=flags):
     """Network U (the UNet), update U."""
 
     max_norm = {NETWORK: 1.0}
 
-    modify_commandline_options = staticmethod(flags.modify_commandline_options)
-    settle_defaults = staticmethod(flags.settle_defaults)
-    check_options = staticmethod(flags.check_options)
-    flags_of_weights = staticmethod(flags.flags_of_weights)
-    start_from = staticmethod(flags.start_from)
 
     @staticmethod
     def needs(opt):

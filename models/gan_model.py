@@ -19,15 +19,10 @@ _ROWS, _COLUMNS = 3, 8  # of the grid on the training page
 _LAMBDA_GP = 10.0  # Gulrajani et al. 2017
 
 
-class GANModel(FaceModel):
+class GANModel(FaceModel, flags=flags):
     """Networks G (generator) and D (discriminator); updates G and D."""
 
     may_start_fresh = ("D",)
-    modify_commandline_options = staticmethod(flags.modify_commandline_options)
-    check_options = staticmethod(flags.check_options)
-    flags_of_weights = staticmethod(flags.flags_of_weights)
-    start_from = staticmethod(flags.start_from)
-    settle_defaults = staticmethod(flags.settle_defaults)
 
     @staticmethod
     def needs(opt):

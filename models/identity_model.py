@@ -15,16 +15,11 @@ _POWER = 0.9
 _STEPS = (0.5, 0.75, 0.9)  # shares of the epochs
 
 
-class IdentityModel(BaseModel):
+class IdentityModel(BaseModel, flags=flags):
     """Networks I (the identity network) and M (a direction for each person of the training); update I, of both."""
 
     dataset_mode = flags.dataset_mode
     may_start_fresh = ("M",)
-    modify_commandline_options = staticmethod(flags.modify_commandline_options)
-    check_options = staticmethod(flags.check_options)
-    settle_defaults = staticmethod(flags.settle_defaults)
-    flags_of_weights = staticmethod(flags.flags_of_weights)
-    start_from = staticmethod(flags.start_from)
 
     @staticmethod
     def needs(opt):

@@ -34,13 +34,9 @@ class Context:
     parsed: torch.Tensor | None = None
 
 
-class ParsingModel(BaseModel):
+class ParsingModel(BaseModel, flags=flags):
     """Network P (the parser), update P."""
 
-    modify_commandline_options = staticmethod(flags.modify_commandline_options)
-    settle_defaults = staticmethod(flags.settle_defaults)
-    check_options = staticmethod(flags.check_options)
-    flags_of_weights = staticmethod(flags.flags_of_weights)
 
     @staticmethod
     def needs(opt):

@@ -52,7 +52,7 @@ class Context:
     pred_real: list | None = None
 
 
-class Pix2PixHDModel(BaseModel):
+class Pix2PixHDModel(BaseModel, flags=flags):
     """Networks G (generator), D (discriminator) and E (feature encoder); updates G (with E) and D.
 
     adversarial: whether the discriminator takes part, which it does from epoch --gan_start on; one of segmentation with
@@ -63,11 +63,6 @@ class Pix2PixHDModel(BaseModel):
     abilities = frozenset({"encode", "feature_map", "export_onnx"})
     may_start_fresh = ("D", "E")
 
-    modify_commandline_options = staticmethod(flags.modify_commandline_options)
-    check_options = staticmethod(flags.check_options)
-    settle_defaults = staticmethod(flags.settle_defaults)
-    flags_of_weights = staticmethod(flags.flags_of_weights)
-    start_from = staticmethod(flags.start_from)
 
     @staticmethod
     def needs(opt):

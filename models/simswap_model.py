@@ -30,18 +30,13 @@ _AROUND = 1.25  # the face with its surroundings, in multiples of the face's ova
 _WRONG, _RIGHT = 0.12, 0.5  # mean error from which a picture is looked at, and the share of it that the other range leaves
 
 
-class SimSwapModel(BaseModel):
+class SimSwapModel(BaseModel, flags=flags):
     """Networks G (generator), D (patch discriminators) and I (the identity network, which is not trained); updates G and D."""
 
     dataset_mode = flags.dataset_mode
     abilities = frozenset({"swap"})
     may_start_fresh = ("D", "I")
     marks_pictures = True
-    modify_commandline_options = staticmethod(flags.modify_commandline_options)
-    check_options = staticmethod(flags.check_options)
-    settle_defaults = staticmethod(flags.settle_defaults)
-    flags_of_weights = staticmethod(flags.flags_of_weights)
-    start_from = staticmethod(flags.start_from)
 
     @staticmethod
     def needs(opt):

@@ -21,15 +21,10 @@ _STEPS = 9  # of an interpolation, both photos included
 _PASSES = 2  # over the attributes, where those of a photo are guessed
 
 
-class VAEModel(FaceModel):
+class VAEModel(FaceModel, flags=flags):
     """Network V (encoder and decoder), update V."""
 
     abilities = frozenset({"attributes", "encode"})
-    modify_commandline_options = staticmethod(flags.modify_commandline_options)
-    check_options = staticmethod(flags.check_options)
-    flags_of_weights = staticmethod(flags.flags_of_weights)
-    start_from = staticmethod(flags.start_from)
-    settle_defaults = staticmethod(flags.settle_defaults)
 
     @staticmethod
     def needs(opt):
