@@ -26,7 +26,6 @@ class DiffusionModel(DenoisingModel, flags=flags):
 
     max_norm = {NETWORK: 1.0}
 
-
     @staticmethod
     def needs(opt):
         """Photos and the condition to train on; at test the condition, and photos where they are drawn anew."""

@@ -101,14 +101,19 @@ class GANModel(FaceModel, flags=flags):
         terms = {"G_GAN": generator_loss(self.of_drawn[0], opt.gan_mode)}
         if opt.condition == "auxiliary":
             terms["G_aux"] = self._auxiliary(self.of_drawn[1], self.asked)
-        if pairs:
-            terms["G_MS"] = opt.lambda_ms * mode_seeking_loss(self.drawn[:pairs], self.drawn[-pairs:], z[:pairs], z[-pairs:])
+        if opt.lambda_ms:  # 0 of a single picture, so that all processes have the same terms
+            terms["G_MS"] = opt.lambda_ms * mode_seeking_loss(
+                *(x[part] for x in (self.drawn, z) for part in (slice(pairs), slice(count - pairs, None))))
         return terms
 
     def loss_D(self):  # noqa: N802 - named after the network
         """The adversarial loss, penalties on its gradient, and the attributes of true faces; with --aux_of_drawn, as Odena et
         al., also those that drawn faces were asked to have, which slows learning as long as these do not have them."""
         opt, (fake, fake_attributes) = self.opt, self.of_drawn
+
+        def judged(image):
+            return self.discriminate(image, self.attributes)[0]
+
         real, real_attributes = self.discriminate(self.image, self.attributes)
         terms = discriminator_loss(real, fake, opt.gan_mode)
         if opt.condition == "auxiliary":
@@ -116,11 +121,9 @@ class GANModel(FaceModel, flags=flags):
             if opt.aux_of_drawn:
                 terms["D_aux_fake"] = self._auxiliary(fake_attributes, self.asked)
         if opt.gan_mode == "wgangp":
-            terms["D_GP"] = _LAMBDA_GP * wasserstein_penalty(lambda image: self.discriminate(image, self.attributes)[0],
-                                                             self.image, self.drawn)
+            terms["D_GP"] = wasserstein_penalty(judged, self.image, self.drawn) * _LAMBDA_GP
         if opt.lambda_r1 and self.steps % opt.r1_every == 0:
-            penalty = gradient_penalty(lambda image: [self.discriminate(image, self.attributes)[0][:, None, None, None]],
-                                       self.image)
+            penalty = gradient_penalty(lambda image: [judged(image)[:, None, None, None]], self.image)
             terms["D_R1"] = penalty * (opt.lambda_r1 / 2 * opt.r1_every)
         self.of_drawn = None  # so that the backward pass can free activations
         return terms

@@ -37,7 +37,6 @@ class Context:
 class ParsingModel(BaseModel, flags=flags):
     """Network P (the parser), update P."""
 
-
     @staticmethod
     def needs(opt):
         """Photos and their label maps; at test photos alone will do."""

@@ -63,7 +63,6 @@ class Pix2PixHDModel(BaseModel, flags=flags):
     abilities = frozenset({"encode", "feature_map", "export_onnx"})
     may_start_fresh = ("D", "E")
 
-
     @staticmethod
     def needs(opt):
         """Photos to train on or encode, feature maps if they are read from files; sides that the networks can halve.

@@ -38,7 +38,8 @@ CASES = {"pix2pixHD": {
             "conditional": ["--condition", "attributes", "--rec", "l1", "--kld_warmup", "1", "--lambda_xcov", "1"]},
     "gan": {"plain": ["--lambda_r1", "1"], "projection": ["--condition", "projection", "--gan_mode", "lsgan"],
             "concat": ["--condition", "concat", "--gan_mode", "wgangp"],
-            "auxiliary": ["--condition", "auxiliary", "--gan_mode", "vanilla", "--diffaug", "color,translation,cutout"]},
+            "auxiliary": ["--condition", "auxiliary", "--gan_mode", "vanilla", "--diffaug", "color,translation,cutout",
+                          "--lambda_ms", "0.1"]},
     "simswap": {"plain": ["--batchSize", "2"], "gaussian": ["--latent", "gaussian", "--output_range", "tanh"],
                 "bf16": ["--precision", "bf16"]},
     "diffusion": {

@@ -27,7 +27,9 @@ def generator_loss(fake: torch.Tensor, mode: str) -> torch.Tensor:
 
 def mode_seeking_loss(first: torch.Tensor, second: torch.Tensor, z_first: torch.Tensor, z_second: torch.Tensor) -> torch.Tensor:
     """Pairs of faces (N, C, H, W) on the same condition, of z (N, z_dim) each -> scalar: how far apart the z of a pair are, in
-    multiples of how far apart its faces are (Mao et al. 2019, arXiv:1903.05628)."""
+    multiples of how far apart its faces are (Mao et al. 2019, arXiv:1903.05628); 0 without a pair."""
+    if not len(first):
+        return first.new_zeros(())
     faces, codes = ((a - b).abs().flatten(1).mean(1) for a, b in ((first, second), (z_first, z_second)))
     return 1 / ((faces / codes).mean() + 1e-5)
 
