@@ -27,6 +27,8 @@ def _generator_flags(parser):
     group.add_argument("--n_downsample_global", type=whole(1, 8), default=4, help="halvings in the global generator")
     group.add_argument("--n_blocks_global", type=whole(0), default=9, help="residual blocks in the global generator")
     group.add_argument("--n_up", type=whole(1, 8), default=5, help="with --netG region: doublings to full size")
+    group.add_argument("--ngf_max", type=whole(0), default=0, help="with --netG region: at most so many channels (default: 4 "
+                       "times --ngf)")
     group.add_argument("--norm_G", choices=("region", "spade"), default="region", help="with --netG region: scale and shift of "
                        "the norms by a linear map of class and style, or by convolutions over the label map")
     group.add_argument("--n_blocks_local", type=whole(0), default=3, help="residual blocks in a local enhancer")
@@ -205,8 +207,8 @@ def _adversary_rules(opt):
 def start_from(known: dict, typed: dict, where: str) -> dict:
     """The flags that a training takes over from weights it starts from, if the flags `typed` are given.
 
-    A local generator can start from a global one, which becomes its coarse part. Raises UserError naming `where` for widths
-    that do not fit.
+    A local generator can start from a global one, and a region generator from one of fewer doublings, which become its coarse
+    part. Raises UserError naming `where` for widths that do not fit.
     """
     known = dict(known)
     if typed.get("label_feat") or typed.get("instance_feat"):
@@ -215,16 +217,22 @@ def start_from(known: dict, typed: dict, where: str) -> dict:
         for dest in ("n_local_enhancers", "n_blocks_local"):  # of a global generator they are unused defaults
             known.pop(dest, None)
         if typed.get("netG") == "local":
-            known |= {"netG": "local", "ngf": _width_around(known, typed, where)}
+            known |= {"netG": "local", "ngf": _width_around(known, typed, where, typed.get("n_local_enhancers", 1))}
+    added = typed.get("n_up", 0) - known.get("n_up", 5)
+    if known.get("netG") == "region" and added > 0:
+        widest = known.get("ngf_max") or 4 * known.get("ngf", 64)
+        known |= {"n_up": typed["n_up"], "ngf": _width_around(known, typed, where, added), "ngf_max": widest}
     return known
 
 
-def _width_around(known, typed, where) -> int:
-    """--ngf of the local generator whose coarse part has the width of the global one."""
-    width, times = known.get("ngf", 64), 2 ** typed.get("n_local_enhancers", 1)
+def _width_around(known, typed, where, added: int) -> int:
+    """--ngf of the generator with `added` more doublings whose coarse part is as wide as the known one."""
+    width, times = known.get("ngf", 64), 2 ** added
     asked = typed.get("ngf", width // times)
     if asked * times != width:
-        remedy = f"leave --ngf out or give {width // times}" if width % times == 0 else "give fewer --n_local_enhancers"
-        raise UserError(f"--netG local: its coarse part has --ngf {asked} times {times} channels, but the weights of "
+        grown, fewer = ("--n_up", "a smaller --n_up") if known["netG"] == "region" else \
+            ("--netG local", "fewer --n_local_enhancers")
+        remedy = f"leave --ngf out or give {width // times}" if width % times == 0 else f"give {fewer}"
+        raise UserError(f"{grown}: the coarse part has --ngf {asked} times {times} channels, but the weights of "
                         f"--load_pretrain were trained with --ngf {width} ({where}); {remedy}, or start from other weights")
     return asked

@@ -129,7 +129,8 @@ class Pix2PixHDModel(BaseModel, flags=flags):
         if opt.netG == "region":
             return generator(condition + features, opt.output_nc, opt.ngf, "region", n_up=opt.n_up,
                              edge_nc=int(not opt.no_instance), feat_nc=features, one_hot=bool(opt.label_nc),
-                             of_classes=opt.label_feat, norm_G=opt.norm_G, texture=getattr(opt, "texture", 0))
+                             of_classes=opt.label_feat, norm_G=opt.norm_G, texture=getattr(opt, "texture", 0),
+                             ngf_max=opt.ngf_max)
         return generator(condition + features, opt.output_nc, opt.ngf, opt.netG, opt.n_downsample_global, opt.n_blocks_global,
                          opt.n_local_enhancers, opt.n_blocks_local, feat_skip=features if opt.feat_skip else 0,
                          feat_nc=features, norm=opt.norm, upsample=opt.upsample, use_dropout=opt.use_dropout)

@@ -27,7 +27,8 @@ def _flags_of_generator(state) -> dict:
     if "colour.weight" in state:
         blocks = len({k.split(".")[1] for k in state if k.startswith("blocks.")})
         return {"netG": "region", "output_nc": state["last.weight"].shape[0], "ngf": state["last.weight"].shape[1],
-                "n_up": blocks - 1, "norm_G": "spade" if "blocks.0.norm1.shared.weight" in state else "region"}
+                "n_up": blocks - 1, "ngf_max": state["first.weight"].shape[0],
+                "norm_G": "spade" if "blocks.0.norm1.shared.weight" in state else "region"}
     convolutions = _convolutions(state, "model")
     if not convolutions:
         return {}

@@ -87,7 +87,7 @@ def test_every_parameter_of_an_update_learns(name, flags, root_inst, tmp_path):
     assert sorted(owned) == sorted(id(p) for p in model.nets.parameters() if p.requires_grad), "each has one optimizer"
     for key, gradient in gradients.items():
         assert gradient is not None and torch.isfinite(gradient).all(), key
-        assert gradient.abs().max() > 0 or key.endswith("bias"), key  # a bias before a norm has none
+        assert gradient.abs().max() > 0 or key.endswith(("bias", "noise_of_style")), key  # before a norm; noise starts at 0
     after = model.state_dict()
     assert all(not torch.equal(before[k], after[k]) for k,
                p in model.named_parameters() if k.endswith("weight") and p.requires_grad)
@@ -372,6 +372,19 @@ def test_a_global_network_starts_the_coarse_part_of_a_local_one(root, tmp_path, 
     assert same(new["E"], old["E"]) and same(new["D"], old["D"])
     out = capsys.readouterr().out
     assert "model1_1" in out and "model.18" in out, "what was left out and what starts fresh is listed"
+
+
+def test_a_region_generator_starts_the_coarse_part_of_a_larger_one(root, tmp_path):
+    small, _ = training("pix2pixHD", root, tmp_path / "a", "--netG", "region", "--ngf", "8", "--label_feat")
+    with Checkpoint(tmp_path / "a" / "x") as checkpoint:
+        checkpoint.save(small, Position())
+    model, _ = training("pix2pixHD", root, tmp_path / "b", "--n_up", "3", "--label_feat", "--load_pretrain",
+                        tmp_path / "a" / "x", "--ngf", "4")
+    old, new = small.weights()["G"], model.weights()["G"]
+    kept = [k for k in new if k in old and new[k].shape == old[k].shape]
+    fresh = {k.rsplit(".", 1)[0].partition(".conv")[0].partition(".norm")[0] for k in new if k not in kept}
+    assert fresh == {"blocks.3", "blocks.3.shortcut", "last", "noise_of_style"}
+    assert all(torch.equal(new[k], old[k]) for k in kept)
 
 
 def test_pretrained_weights_may_be_a_generator_alone(root, tmp_path):

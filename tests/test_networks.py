@@ -115,7 +115,7 @@ def test_the_region_generator_maps_a_style_once_a_class_as_it_would_pixel_by_pix
     torch.manual_seed(0)
     of_classes, of_pixels = (define_G(9, 3, 4, "region", n_up=2, feat_nc=3, of_classes=flag).eval() for flag in (True, False))
     state = of_classes.state_dict()
-    joined = {key: value for key, value in state.items() if not key.endswith("style_weight")}
+    joined = {key: value for key, value in state.items() if not key.endswith(("style_weight", "noise_of_style"))}
     for key in [key for key in state if key.endswith("style_weight")]:  # painted features stand before the noise
         name = key.replace("style_weight", "weight")
         joined[name] = torch.cat([joined[name][:-1], state[key], joined[name][-1:]])
@@ -146,6 +146,23 @@ def test_noise_varies_texture_while_training_and_is_the_same_at_each_inference()
         spread, layout = noisy.std(0).mean(), noisy.mean(0).std()
         assert torch.equal(first, again) and not torch.equal(first, other) and torch.equal(net(x), silent)
     assert 0 < spread < layout, "noise changes less than what is drawn"
+
+
+def test_the_style_of_a_region_says_how_much_noise_it_gets():
+    net = define_G(9, 3, 8, "region", n_up=2, feat_nc=3).eval()
+    labels = torch.randint(0, 5, (1, 1, 4, 4)).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    x = region_input(labels, torch.ones(3, 5))
+    with torch.no_grad():
+        for module in filter(lambda module: isinstance(module, RegionMap), net.modules()):
+            module.weight[-1].normal_(0, 0.1)
+        drawn = {}
+        for of_style, strength in ((0, 1), (-50, 1), (0, 0), (50, 1), (0, 2)):
+            net.noise_of_style[..., 1:] = of_style
+            net.noise_strength.fill_(strength)
+            drawn[of_style, strength] = net(x)
+    torch.testing.assert_close(drawn[-50, 1], drawn[0, 0])
+    torch.testing.assert_close(drawn[50, 1], drawn[0, 2])
+    assert not torch.allclose(drawn[0, 1], drawn[0, 2])
 
 
 @pytest.mark.parametrize("size", [(64, 64), (1024, 32), (96, 160)])

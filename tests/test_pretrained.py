@@ -85,6 +85,17 @@ def test_the_coarse_part_of_a_local_generator_has_the_global_ones_width(spot):
     assert (start().netG, start().ngf, start().n_local_enhancers) == ("local", 8, 2)
 
 
+def test_the_coarse_part_of_a_larger_region_generator_has_the_smaller_ones_widths(spot):
+    weights("--netG", "region", "--ngf", "32", "--n_up", "4", "--label_feat")
+    opt = start("--n_up", "6")
+    assert (opt.netG, opt.n_up, opt.ngf, opt.ngf_max) == ("region", 6, 8, 128)
+    assert start("--n_up", "5", "--ngf", "16").ngf == 16 and start().ngf_max == 0
+    with pytest.raises(UserError, match="--n_up.*--ngf 32 times 2 .*--ngf 32 .*leave --ngf out or give 16"):
+        start("--n_up", "5", "--ngf", "32")
+    with pytest.raises(UserError, match="--n_up 3: .*--n_up 4"):
+        start("--n_up", "3")
+
+
 @pytest.fixture
 def bare(trained, spot):
     """Weights without any record of their flags, as pix2pixHD's users have them: a function of what to leave out."""

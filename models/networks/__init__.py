@@ -21,7 +21,7 @@ def define_G(input_nc, output_nc, ngf, netG, n_downsample_global=3, n_blocks_glo
     the first of gpu_ids.
 
     extensions: keywords of the networks' classes beyond pix2pixHD's (use_dropout, upsample, feat_skip, feat_nc, image_skip;
-        n_up, edge_nc, one_hot, of_classes, norm_G of 'region').
+        n_up, ngf_max, edge_nc, one_hot, of_classes, norm_G of 'region').
     Raises UserError for an unknown netG.
     """
     return _place(build(lambda: generator(input_nc, output_nc, ngf, netG, n_downsample_global, n_blocks_global,

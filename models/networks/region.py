@@ -8,7 +8,6 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-_WIDEST = 4  # times ngf: the channels of the coarse scales
 _SLOPE = 0.2  # of the leaky ReLUs
 _NOISE = 256  # side in pixels of the noise pattern of inference
 _PIXEL = 1 / 12  # variance of a coordinate within a pixel, in pixels^2
@@ -149,20 +148,21 @@ class RegionGenerator(nn.Module):
     """From a small constant-free start to full size in n_up doublings, with no encoder for the label map.
 
     Its input is that of the other generators: one-hot classes (or a picture), an edge channel, painted features; also its
-    guide at all scales. Noise with a learned strength for each channel varies texture, not layout; the buffer
-    `noise_strength`, 1 at first, scales it in each region.
+    guide at all scales. Noise with a learned strength for each channel varies texture, not layout. A region's style says how
+    much of it there is at each scale, up to twice as much; the buffer `noise_strength`, 1 at first, scales it in each class.
 
     Args:
         input_nc: channels of the input. edge_nc: 1 if edges are among them, else 0. feat_nc: how many features, the last ones.
         one_hot: whether the first channels are one-hot classes; else they are a picture, which is a single region.
         of_classes: features are the same all over a class, so that they can be mapped once a class.
-        ngf: channels at full size; they double with each halving, up to 4 times ngf. norm_G: one of NORMS.
+        ngf: channels at full size; they double with each halving, up to ngf_max, which is 4 times ngf if it is 0.
+        norm_G: one of NORMS.
         texture: the number of the noise that inference draws with.
     """
 
     def __init__(self, input_nc: int, output_nc: int, ngf: int = 64, n_up: int = 5, edge_nc: int = 1, feat_nc: int = 0,
                  one_hot: bool = True, of_classes: bool = True, norm_G: str = "region",  # noqa: N803 - the flag's name
-                 texture: int = 0):
+                 texture: int = 0, ngf_max: int = 0):
         super().__init__()
         self.n_up, self.edge_nc, self.feat_nc, self.one_hot = n_up, edge_nc, feat_nc, one_hot
         self.condition_nc = input_nc - edge_nc - feat_nc
@@ -170,7 +170,7 @@ class RegionGenerator(nn.Module):
         painted = 0 if self.of_classes else feat_nc
         regions, others = (self.condition_nc, 0) if one_hot else (1, self.condition_nc)
         kinds = regions, others + edge_nc + 2 + painted + 1, feat_nc - painted
-        widths = [ngf * min(2 ** i, _WIDEST) for i in range(n_up + 1)]
+        widths = [min(ngf * 2 ** i, ngf_max or 4 * ngf) for i in range(n_up + 1)]
         self.start = RegionMap(*kinds, widths[-1])
         self.first = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)
         self.blocks = nn.ModuleList(RegionBlock(widths[min(i + 1, n_up)], widths[i], kinds, NORMS[norm_G], i < n_up)
@@ -178,6 +178,7 @@ class RegionGenerator(nn.Module):
         self.last = nn.Conv2d(ngf, output_nc, 3, padding=1)
         self.colour = RegionMap(*kinds, output_nc)
         self.register_buffer("noise_strength", torch.empty(regions))
+        self.noise_of_style = nn.Parameter(torch.empty(n_up + 1, regions, 1 + feat_nc)) if self.of_classes else None
         self.register_buffer("pattern", torch.empty(_NOISE, _NOISE), persistent=False)
         self.texture = texture
 
@@ -191,6 +192,8 @@ class RegionGenerator(nn.Module):
             of_style = self.colour.style_weight
             nn.init.eye_(self.colour.weight[-1 - self.feat_nc:-1] if of_style is None else of_style)
         self.noise_strength.fill_(1)
+        if self.noise_of_style is not None:
+            nn.init.zeros_(self.noise_of_style)
         self.pattern.copy_(torch.randn(self.pattern.shape, generator=torch.Generator().manual_seed(0)))
 
     def forward(self, x):
@@ -209,17 +212,28 @@ class RegionGenerator(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             place = place_in_regions(regions.float()).to(x.dtype)
             styles = _styles(regions.float(), features.float()) if self.of_classes else None
+            strengths = self._noise_strengths(styles)
         parts = [regions, *([] if self.one_hot else [condition]), edges, place, *([] if self.of_classes else [features])]
         in_16_bits = torch.is_autocast_enabled(x.device.type)
         dtype = torch.get_autocast_dtype(x.device.type) if in_16_bits else x.dtype
         maps = torch.cat(parts, 1).to(dtype, memory_format=torch.channels_last)
         styles = None if styles is None else styles.to(x.dtype)
         found = []
-        for level in range(self.n_up + 1):
+        for level, strength in enumerate(strengths):
             maps = F.avg_pool2d(maps, 2) if level else maps
-            strength = maps[:, :regions.shape[1]].permute(0, 2, 3, 1) @ self.noise_strength.to(maps.dtype)
-            found.append(Guide(torch.cat([maps, self._noise(maps, level) * strength[:, None]], 1), styles))
+            n, _, height, width = maps.shape
+            shares = maps[:, :regions.shape[1]].permute(0, 2, 3, 1).reshape(n, height * width, -1)
+            strength = (shares @ strength.to(maps.dtype)).view(n, 1, height, width)
+            found.append(Guide(torch.cat([maps, self._noise(maps, level) * strength], 1), styles))
         return found
+
+    def _noise_strengths(self, styles) -> list[torch.Tensor]:
+        """That of each region at each scale, finest first: (N or 1, regions, 1) each. styles: (N, regions, feat_num)."""
+        strength = self.noise_strength[None, :, None]
+        if styles is None:
+            return [strength] * (self.n_up + 1)
+        return [strength * 2 * torch.sigmoid(of[:, 0] + (styles * of[:, 1:]).sum(2))[:, :, None]
+                for of in self.noise_of_style]
 
     def _noise(self, like, level: int):
         """(N or 1, 1, H, W): standard normal numbers, new ones while training, else those of a pattern."""
