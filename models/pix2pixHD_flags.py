@@ -73,7 +73,8 @@ def _discriminator_flags(parser):
     group.add_argument("--num_D", type=whole(1, 8), default=2, help="scales of the discriminator")
     group.add_argument("--n_layers_D", type=whole(1, 8), default=3, help="layers of the discriminator at each scale; "
                        "halvings of a segmentation discriminator")
-    group.add_argument("--ndf", type=whole(1), default=64, help="channels of the discriminator's first layer")
+    group.add_argument("--ndf", type=whole(1), default=64, help="channels of the discriminator's first layer (default "
+                       "with --netD segmentation: 32)")
     group.add_argument("--no_ganFeat_loss", action="store_true", help="no feature matching term")
     group.add_argument("--no_lsgan", action="store_true", help="binary cross-entropy instead of least squares")
     group.add_argument("--gan_mode", choices=("lsgan", "hinge", "relativistic"), default=None, inherited=False,
@@ -113,12 +114,20 @@ def _loss_flags(parser):
 
 
 def settle_defaults(values: dict, sources: dict) -> None:
-    """--netG region takes features of 16 numbers, and a segmentation discriminator where there are label maps."""
-    if values["netG"] != "region":
-        return
-    for flag, value in (("feat_num", 16), ("netD", "segmentation" if values["label_nc"] else "multiscale")):
-        if sources.get(flag) == "default" and values[flag] != value and not (flag == "feat_num" and values["load_features"]):
-            values[flag], sources[flag] = value, "--netG region"
+    """--netG region takes features of 16 numbers, and a segmentation discriminator where there are label maps.
+
+    That is a U-Net at full size, which is as slow as the generator if it is as wide, so it is half as wide.
+    """
+    def settle(flag, value, source):
+        if sources.get(flag) == "default" and values[flag] != value:
+            values[flag], sources[flag] = value, source
+
+    if values["netG"] == "region":
+        if not values["load_features"]:
+            settle("feat_num", 16, "--netG region")
+        settle("netD", "segmentation" if values["label_nc"] else "multiscale", "--netG region")
+    if values.get("netD") == "segmentation":
+        settle("ndf", 32, "--netD segmentation")
 
 
 def check_options(opt) -> None:

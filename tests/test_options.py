@@ -55,6 +55,16 @@ def test_command_line_over_dataset_json_over_default(spot):
     assert (opt.label_nc, opt.loadSize, opt.sources["loadSize"]) == (9, 32, "command line")
 
 
+@pytest.mark.parametrize("flags, wanted", [
+    ([], ("multiscale", 64, 3)), (["--netG", "region"], ("segmentation", 32, 16)),
+    (["--netD", "segmentation"], ("segmentation", 32, 3)), (["--netG", "region", "--label_nc", "0"], ("multiscale", 64, 16)),
+    (["--netG", "region", "--netD", "multiscale", "--feat_num", "3"], ("multiscale", 64, 3)),
+    (["--netG", "region", "--ndf", "64"], ("segmentation", 64, 16))])
+def test_a_region_generator_has_defaults_of_its_own(spot, flags, wanted):
+    opt = options(["--name", "x", "--dataroot", "data", "--lambda_l1", "1", *flags])
+    assert (opt.netD, opt.ndf, opt.feat_num) == wanted
+
+
 def test_the_default_typed_is_still_the_users_word(spot):
     (spot / "data" / "dataset.json").write_text(json.dumps({"defaults": {"loadSize": 64}}))
     assert options(["--name", "x", "--dataroot", "data", "--loadSize", "1024"]).loadSize == 1024
