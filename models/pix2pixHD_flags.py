@@ -104,6 +104,8 @@ def _loss_flags(parser):
                        "without it")
     group.add_argument("--lambda_parts", type=number(0), default=0.0, help="weight of an L1 term, G_Parts, in which rare "
                        "classes such as eyes count more, up to 8 times")
+    group.add_argument("--lambda_texture", type=number(0), default=0.0, help="weight of a term, G_Texture, that asks for as "
+                       "much contrast between neighbouring pixels of a class as in the photo")
     group.add_argument("--lambda_gan", type=number(0), default=1.0, help="weight of the generator's adversarial term")
     group.add_argument("--lambda_kld", type=number(0), default=0.05, help="with --use_vae: weight of the KL term, G_KLD")
     group.add_argument("--kld_free_bits", type=number(0), default=0.05, help="with --use_vae: nats of a feature's dimension "
@@ -205,6 +207,8 @@ def _adversary_rules(opt):
          "drawn picture with the real one of the same label map, not with earlier ones; leave it out"),
         (opt.lambda_parts and not opt.label_nc, f"--lambda_parts {opt.lambda_parts:g}: with --label_nc 0 there are no "
          "classes; use --lambda_l1"),
+        (opt.lambda_texture and not opt.label_nc, f"--lambda_texture {opt.lambda_texture:g}: with --label_nc 0 there are no "
+         "classes; leave it out"),
         ((opt.gan_start > 1 or segmentation and not opt.lambda_gan) and not others,
          f"{'--gan_start' if opt.gan_start > 1 else '--lambda_gan'}: leaves epochs without any loss to learn from; give "
          "--lambda_l1 or --lambda_pyr as well"),

@@ -15,6 +15,7 @@ from models.losses.feature_matching import FeatureMatchingLoss
 from models.losses.kl import KLLoss, reparameterize
 from models.losses.perceptual import VGG_WEIGHTS, PyramidLoss, VGGLoss
 from models.losses.segmentation import parts_l1
+from models.losses.texture import texture_loss
 from models.networks import build, generator
 from models.networks.blocks import ResnetBlock
 from models.pix2pixHD_weights import describe
@@ -402,6 +403,9 @@ class Pix2PixHDModel(BaseModel, flags=flags):
         if opt.lambda_parts:
             labels = ctx.source[:, 0].long()
             terms["G_Parts"] = parts_l1(ctx.fake, ctx.image, labels, opt.label_channels) * opt.lambda_parts
+        if opt.lambda_texture:
+            labels = ctx.source[:, 0].long()
+            terms["G_Texture"] = texture_loss(ctx.fake, ctx.image, labels, opt.label_channels) * opt.lambda_texture
         if divergence is not None:
             terms["G_KLD"] = divergence * self.kld_weight
         return terms

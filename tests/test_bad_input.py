@@ -86,6 +86,7 @@ for line in ("--n_up 0", "--n_up 9", "--norm_G batch", "--norm_G spade", "--netD
              "--lambda_r1 -1", "--r1_every 0", "--lambda_labelmix nan", "--lr_D 0", "--beta2 1", "--diffaug blur",
              "--diffaug color,color", "--gan_start 0", "--gan_start 9 --lambda_l1 1",
              "--gan_start 2 --niter 2", "--lambda_gan 0 --netD segmentation", "--lambda_parts -1",
+             "--lambda_texture -1", "--lambda_texture 1 --label_nc 0 --no_instance",
              "--feat_skip --netG region --label_feat",
              "--use_dropout --netG region", "--no_lsgan --netD segmentation"):
     flag_case(line, line.split()[0])

@@ -12,6 +12,7 @@ from models.losses.gan import GANLoss
 from models.losses.gradient_penalty import gradient_penalty
 from models.losses.perceptual import VGG_WEIGHTS, PyramidLoss, VGGLoss
 from models.losses.segmentation import IGNORED, SegmentationGANLoss, class_weights, label_mix, label_mix_loss
+from models.losses.texture import texture_loss
 from models.networks import vgg
 from util.errors import UserError
 
@@ -184,3 +185,31 @@ def test_weights_that_cannot_be_had_are_a_reason_not_an_error(tmp_path, monkeypa
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
     state, reason = vgg.find_weights()
     assert state is None and "no route" in reason and str(tmp_path) in reason
+
+
+def test_the_texture_loss_is_the_difference_of_contrast_in_each_class_at_two_sizes():
+    """Columns that alternate differ by 2a from pixel to pixel at full size, and not at all at half size."""
+    columns = torch.ones(32).cumsum(0) % 2 * 2 - 1
+    labels = torch.zeros(2, 32, 32, dtype=torch.long)
+    labels[:, 16:] = 2
+    labels[1, 0, 0] = 1  # too small to have a texture
+    fake, real = torch.zeros(2, 3, 32, 32), torch.zeros(2, 3, 32, 32)
+    fake[0, :, 16:] = 0.3  # a jump between classes is no texture
+    real[0, :, :16] = 0.1 * columns
+    assert texture_loss(fake, real, labels, 3).item() == pytest.approx(0.2 / 2 / 2 / 2, rel=0.05), "sizes, classes, pictures"
+    assert texture_loss(-real.roll(1, 3), real, labels, 3).item() == pytest.approx(0, abs=1e-6), "wherever its threads run"
+    batch = texture_loss(fake, real, labels, 3)
+    alone = [texture_loss(fake[i:i + 1], real[i:i + 1], labels[i:i + 1], 3) for i in range(2)]
+    assert batch.item() == pytest.approx(sum(alone).item() / 2, rel=1e-6)
+
+
+def test_the_texture_loss_teaches_a_plain_surface_contrast_and_takes_it_from_a_rough_one():
+    torch.manual_seed(0)
+    labels, rough = torch.zeros(1, 16, 16, dtype=torch.long), torch.randn(1, 3, 16, 16) * 0.1
+    strength = torch.tensor(0.5, requires_grad=True)
+    for real, sign in ((rough, -1), (rough * 0.1, 1)):
+        gradient, = torch.autograd.grad(texture_loss(rough * strength, real, labels, 1), strength)
+        assert gradient.sign() == sign
+    still = torch.zeros(1, 3, 16, 16, requires_grad=True)
+    texture_loss(still, rough, labels, 1).backward()
+    assert torch.isfinite(still.grad).all()

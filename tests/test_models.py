@@ -33,7 +33,7 @@ CASES = {"pix2pixHD": {
               "--lambda_r1", "1", "--r1_every", "1"],
     "hinge": ["--gan_mode", "hinge", "--lambda_r1", "1", "--r1_every", "1", "--diffaug", "color,cutout"],
     "segmentation": ["--netD", "segmentation", "--lambda_r1", "1", "--r1_every", "1", "--pool_size", "2", "--lambda_parts",
-                     "1"]},
+                     "1", "--lambda_texture", "1"]},
     "vae": {"plain": [], "deterministic": ["--latent", "deterministic"], "bf16": ["--precision", "bf16"],
             "conditional": ["--condition", "attributes", "--rec", "l1", "--kld_warmup", "1", "--lambda_xcov", "1"]},
     "gan": {"plain": ["--lambda_r1", "1"], "projection": ["--condition", "projection", "--gan_mode", "lsgan"],
@@ -475,7 +475,7 @@ def test_losses_have_the_references_names(root, tmp_path):
     names = {"plain": {"G_GAN", "G_GAN_Feat", "D_real", "D_fake"}, "no_lsgan": {"G_GAN", "D_real", "D_fake"},
              "l1": {"G_GAN", "G_GAN_Feat", "G_L1", "G_Pyr", "D_real", "D_fake"},
              "region": {"G_GAN", "D_real", "D_fake", "D_LabelMix"},
-             "segmentation": {"G_GAN", "G_Parts", "D_real", "D_fake", "D_LabelMix", "D_R1"},
+             "segmentation": {"G_GAN", "G_Parts", "G_Texture", "D_real", "D_fake", "D_LabelMix", "D_R1"},
              "spade": {"G_GAN", "G_GAN_Feat", "D_rel", "D_R1", "D_R2"}}
     for case, expected in names.items():
         model, loader = training("pix2pixHD", root, tmp_path, *CASES["pix2pixHD"][case])
