@@ -33,8 +33,9 @@ if [ ! -d "$work/$name" ]; then
     small --lambda_gan 0.7 --niter 5 --niter_decay 6
     "$python" scripts/ship_weights.py "$work/${name}_128" "$work/${name}_start"
 fi
-# its averages, and a block for 256 pixels on top; one epoch without a discriminator, whose weights are kept
-train "$name" "--load_pretrain=$work/${name}_start" --loadSize 256 --n_up 5 --gan_start 2 --lambda_gan 1 --niter 3 --niter_decay 3
+# from its averages, with a block for 256 pixels on top; for one epoch the discriminator rests
+train "$name" "--load_pretrain=$work/${name}_start" --loadSize 256 --n_up 5 --gan_start 2 --lambda_gan 1 --lambda_texture 20 \
+    --niter 5 --niter_decay 1
 
 # encoded with the weights in the form in which they are drawn with, so that styles and encoder belong together
 "$python" scripts/ship_weights.py "$work/$name" "$ship"
