@@ -74,7 +74,7 @@ def test_every_command_of_readme_runs_in_order(clone):
         assert (clone / "results" / page / "index.html").is_file(), page
     assert (clone / "checkpoints/label2city_512p/latest_net_G.pth").is_file() and (clone / "report.html").is_file()
     start, = (out for line, out in said.items() if "train.py --name mine" in line)
-    assert "ngf: 32  [--load_pretrain]" in start and "left out" not in start, "the networks fit their start"
+    assert "ngf: 16  [--load_pretrain]" in start and "left out" not in start, "the networks fit their start"
 
 
 def test_preparation_commands_of_the_documents_name_real_flags():
