@@ -18,7 +18,7 @@ edit: $(VENV)/.ready-edit
 	$(BIN)/python edit.py --name $(or $(NAME),sample_faces) --gpu_ids $(or $(GPU_IDS),-1)
 
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
