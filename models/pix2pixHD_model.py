@@ -400,12 +400,9 @@ class Pix2PixHDModel(BaseModel, flags=flags):
             terms["G_Pyr"] = self.pyramid_loss(ctx.fake, ctx.image) * (self.pyramid_weight / sum(VGG_WEIGHTS))
         if opt.lambda_l1:
             terms["G_L1"] = torch.nn.functional.l1_loss(ctx.fake, ctx.image) * opt.lambda_l1
-        if opt.lambda_parts:
-            labels = ctx.source[:, 0].long()
-            terms["G_Parts"] = parts_l1(ctx.fake, ctx.image, labels, opt.label_channels) * opt.lambda_parts
-        if opt.lambda_texture:
-            labels = ctx.source[:, 0].long()
-            terms["G_Texture"] = texture_loss(ctx.fake, ctx.image, labels, opt.label_channels) * opt.lambda_texture
+        for name, weight, loss in (("G_Parts", opt.lambda_parts, parts_l1), ("G_Texture", opt.lambda_texture, texture_loss)):
+            if weight:
+                terms[name] = loss(ctx.fake, ctx.image, ctx.source[:, 0].long(), opt.label_channels) * weight
         if divergence is not None:
             terms["G_KLD"] = divergence * self.kld_weight
         return terms

@@ -19,7 +19,8 @@ train() {  # EXPERIMENT START FLAG...: START is a flag of a training that does n
     "$python" train.py --name "$experiment" --checkpoints_dir "$work" --dataroot "$data" --gpu_ids "${GPU_IDS:--1}" \
         --max_dataset_size "$faces" --label_feat --resize_or_crop resize --batchSize 4 --precision auto --lambda_labelmix 0 \
         --no_vgg_loss --lambda_l1 5 --lambda_parts 5 --lambda_pyr 10 --lr 0.0008 --beta1 0 --beta2 0.99 --ema 0.998 \
-        --print_freq 1000 --display_freq 4000 --save_latest_freq 4000 --save_epoch_freq 1 --nThreads 0 ${start:+"$start"} "${@:3}"
+        --print_freq 1000 --display_freq 4000 --save_latest_freq 4000 --save_epoch_freq 1 --nThreads 0 \
+        ${start:+"$start"} "${@:3}"
 }
 small() {
     train "${name}_128" "" --loadSize 128 --netG region --ngf 32 --n_up 4 --feat_num 16 --nef 16 --n_downsample_E 2 \
@@ -37,8 +38,9 @@ fi
 train "$name" "--load_pretrain=$work/${name}_start" --loadSize 256 --n_up 5 --gan_start 2 --lambda_gan 1 --lambda_texture 20 \
     --niter 5 --niter_decay 1
 
-# encoded with the weights in the form in which they are drawn with, so that styles and encoder belong together
-"$python" scripts/ship_weights.py "$work/$name" "$ship"
+# with noise where it passes for texture alone; encoded with the weights in the form in which they are drawn with, so that
+# styles and encoder belong together
+"$python" scripts/ship_weights.py "$work/$name" "$ship" --noise cloth=1.15,hair=0.4,hat=0.3
 "$python" encode_features.py --name "$(basename "$ship")" --checkpoints_dir "$(dirname "$ship")" --dataroot "$data" \
     --gpu_ids "${GPU_IDS:--1}" --max_dataset_size 1000 --no_style_sheet
 rm "$ship/features.npy"

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from datasets.portraits import classes
 from datasets.portraits.attributes import ATTRIBUTES, attributes_of, hair_colour_name
 from datasets.portraits.look import sample_look
 from datasets.portraits.portrait import draw_portrait
-from tests.conftest import call, options, succeed, tree
+from tests.conftest import call, load_script, options, succeed, tree
+from util.checkpoint import read_tensors
 from util.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -237,3 +239,10 @@ def test_a_fresh_clone_draws_the_held_out_faces_with_the_shipped_weights(tmp_pat
     done = succeed(call("test", *where, "--results_dir", tmp_path / "sampled", "--how_many", "2"))
     assert "another encoder" not in done.out, "styles and weights belong together"
     assert sum(path.stat().st_size for path in (ROOT / "checkpoints" / "sample_faces").iterdir()) < 20e6
+
+
+def test_the_script_ships_the_noise_that_the_shipped_weights_have():
+    script = (ROOT / "scripts" / "train_sample_faces.sh").read_text()
+    wanted = load_script("scripts/ship_weights").strengths(re.search(r"--noise (\S+)", script)[1])
+    found = read_tensors(ROOT / "checkpoints" / "sample_faces" / "latest_net_G.pth")["noise_strength"].float()
+    assert found.tolist() == pytest.approx([wanted.get(name, 0) for name in CELEBAMASK_HQ], abs=1e-3)

@@ -24,10 +24,10 @@ def texture_loss(fake: torch.Tensor, real: torch.Tensor, labels: torch.Tensor, c
         if scale:
             fake, real, labels = F.avg_pool2d(fake, 2), F.avg_pool2d(real, 2), labels[:, 1::2, 1::2]
         member = _insides(labels, classes)
-        size = torch.zeros(len(labels), classes + 1, device=labels.device).scatter_add_(
-            1, member, torch.ones_like(member, dtype=torch.float32))[:, :classes]
+        size = _sums(torch.ones_like(member, dtype=torch.float32), member, classes)
         counts = (size >= _LEAST_PIXELS).float()
-        drawn, true = (_strengths(picture, member, size) for picture in (fake, real))
+        drawn, true = (torch.sqrt(_sums(_contrasts(picture), member, classes) / size.clamp_min(1) + _EPSILON)
+                       for picture in (fake, real))
         total = total + (((drawn - true).abs() * counts).sum(1) / counts.sum(1).clamp_min(1)).mean()
     return total / _SCALES
 
@@ -39,10 +39,13 @@ def _insides(labels, classes):
     return torch.where(same, corner, classes).flatten(1)
 
 
-def _strengths(picture, member, size):
-    """(N, classes) float32: root mean square of the differences between neighbouring pixels in each class."""
+def _contrasts(picture):
+    """(N, (H - 1) * (W - 1)) float32: the squared differences of each pixel from its neighbours to the right and below."""
     bright = picture.float().mean(1)
     corner = bright[:, :-1, :-1]
-    squares = ((bright[:, :-1, 1:] - corner).square() + (bright[:, 1:, :-1] - corner).square()).flatten(1)
-    sums = torch.zeros(len(size), size.shape[1] + 1, device=size.device).scatter_add(1, member, squares)[:, :-1]
-    return torch.sqrt(sums / size.clamp_min(1) + _EPSILON)
+    return ((bright[:, :-1, 1:] - corner).square() + (bright[:, 1:, :-1] - corner).square()).flatten(1)
+
+
+def _sums(values, member, classes):
+    """(N, P) float32 values and the class of each, (N, P) -> (N, classes): their sums, without those of class `classes`."""
+    return torch.zeros(len(values), classes + 1, device=values.device).scatter_add(1, member, values)[:, :classes]
